@@ -1,0 +1,45 @@
+"""The `dynaip` command: a file per verb, one place that turns errors into a sentence.
+
+A verb's file holds a function (or a `typer.Typer` for a group), imports what is heavy inside that
+function, and is added in one line below.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import dynaip
+from dynaip.apps.cli.errors import run
+
+app = typer.Typer(
+    name="dynaip",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(dynaip.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say it.")
+    ] = False,
+) -> None:
+    """Put reference subjects into the pictures of FLUX, or of the miniature.
+
+    Every verb takes --debug, which shows the traceback of an error.
+    """
+
+
+def main() -> None:
+    """Runs the command line; the entry point of the `dynaip` script."""
+    run(app, sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Pictures in, pictures out: references, subjects, the FLUX pipeline, and provenance."""

@@ -1,0 +1,16 @@
+"""Set-up shared by all tests: one thread a process, and shapes checked at every annotated border."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported: pytest-xdist runs one process a core already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing in the tests may reach for a model hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from jaxtyping import install_import_hook
+
+# The command line is left out: Typer reads its signatures as they were written.
+ROOMS = ("adapter", "hosts", "pipeline", "miniature", "training", "evaluation")
+install_import_hook([f"dynaip.{room}" for room in ROOMS], "beartype.beartype")
