@@ -1,0 +1,238 @@
+"""The miniature's text and image encoders, trained on Toyland.
+
+FLUX reads a prompt twice: CLIP's pooled vector steers every block's modulation, T5's tokens are
+attended to. DynaIP reads a reference through CLIP's image tower. Here the two CLIP towers are
+trained as CLIP was, against each other; T5 as T5 was, as a translator: from a caption to the plain
+list of the factors that it names. Text tokens carry no position in FLUX, so it is T5 that must know
+which colour belongs to which subject, and that translation cannot be done without knowing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    T5Config,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+    T5Tokenizer,
+)
+
+from dynaip.miniature import toyland
+from dynaip.miniature.tokenizers import train_clip_tokenizer, train_t5_tokenizer
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+SPECIFIC = (
+    "category",
+    "main_colour",
+    "second_colour",
+    "pattern",
+    "pattern_scale",
+    "glyph",
+    "mark",
+)
+AGNOSTIC = ("facing", "posture", "position")
+SHARED = ("scene", "light", "light_colour", "style")
+
+
+def clip_pixels(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Pictures, 0 to 255, normalised with CLIP's mean and deviation."""
+    mean = torch.tensor(CLIP_MEAN, device=images.device).view(3, 1, 1)
+    std = torch.tensor(CLIP_STD, device=images.device).view(3, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
+    """The named factors of a picture as a plain list: what T5 learns to read out of a caption."""
+    names = set(names)
+    phrases = []
+    for actor in spec.actors:
+        for source, factors in ((actor.concept, SPECIFIC), (actor.view, AGNOSTIC)):
+            phrases += [f"{name} {getattr(source, name)}" for name in factors if name in names]
+    shared = {
+        "scene": spec.scene,
+        "light": spec.light.direction,
+        "light_colour": spec.light.colour,
+        "style": spec.style,
+    }
+    phrases += [f"{name} {shared[name]}" for name in SHARED if name in names]
+    return ", ".join(phrases).replace("_", " ")
+
+
+class EncoderTask(nn.Module):
+    """Trains the three encoders together; see the module's text.
+
+    Args:
+        vision, text, t5: Keyword arguments of the three transformers configs.
+        projection_dim: Width of the space in which picture and caption meet.
+        max_length: Tokens of the longest prompt.
+        tokenizer_captions: Captions that the two tokenizers are trained on.
+        seed: Seed of the tokenizers' captions.
+    """
+
+    def __init__(
+        self,
+        *,
+        vision: dict[str, Any],
+        text: dict[str, Any],
+        t5: dict[str, Any],
+        projection_dim: int = 128,
+        max_length: int = 40,
+        tokenizer_captions: int = 20_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        captions = list(_caption_corpus(tokenizer_captions, seed))
+        self.tokenizer: CLIPTokenizer = train_clip_tokenizer(
+            captions, vocabulary=text.pop("vocabulary", 1024), max_length=max_length
+        )
+        self.tokenizer_2: T5Tokenizer = train_t5_tokenizer(captions, max_length=max_length)
+        self.image_encoder = CLIPVisionModel(CLIPVisionConfig(**vision))
+        self.text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(self.tokenizer),
+                max_position_embeddings=max_length,
+                bos_token_id=self.tokenizer.bos_token_id,
+                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id,
+                **text,
+            )
+        )
+        self.t5 = T5ForConditionalGeneration(
+            T5Config(
+                vocab_size=len(self.tokenizer_2),
+                pad_token_id=0,
+                eos_token_id=1,
+                decoder_start_token_id=0,
+                **t5,
+            )
+        )
+        self.image_projection = nn.Linear(vision["hidden_size"], projection_dim, bias=False)
+        self.text_projection = nn.Linear(text["hidden_size"], projection_dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
+        return CaptionedPictures(seed, self.image_encoder.config.image_size)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
+        return {
+            "images": images.permute(0, 3, 1, 2).contiguous(),
+            "captions": [sample["caption"] for sample in samples],
+            "factors": [sample["factors"] for sample in samples],
+        }
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """CLIP's contrastive loss plus T5's translation loss."""
+        device = batch["images"].device
+        clip = self.tokenizer(
+            batch["captions"], padding=True, truncation=True, return_tensors="pt"
+        ).input_ids.to(device)
+        image = self.image_encoder(clip_pixels(batch["images"])).pooler_output
+        text = self.text_encoder(clip).pooler_output
+        logits = self.logit_scale.exp().clamp(max=100) * (
+            F.normalize(self.image_projection(image), dim=-1)
+            @ F.normalize(self.text_projection(text), dim=-1).T
+        )
+        labels = torch.arange(len(logits), device=device)
+        contrastive = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+        source = pad_tokens(self.tokenizer_2, batch["captions"]).to(device)
+        target = self.tokenizer_2(
+            batch["factors"], padding=True, return_tensors="pt", max_length=128, truncation=True
+        ).input_ids.to(device)
+        labels_2 = target.masked_fill(target == 0, -100)
+        # Padding is attended to, as FLUX attends to it.
+        translation = self.t5(
+            input_ids=source, attention_mask=torch.ones_like(source), labels=labels_2
+        )
+        read = (translation.logits.argmax(-1) == labels_2)[labels_2 >= 0].float().mean()
+        return {
+            "loss": contrastive + translation.loss,
+            "contrastive": contrastive,
+            "matched": (logits.argmax(-1) == labels).float().mean(),
+            "translation": translation.loss,
+            "read": read,
+        }
+
+    def sample(self, path: Path) -> None:
+        """Encoders make no pictures."""
+
+    def export(self, folder: Path) -> None:
+        """Writes tokenizers and encoders in the layout of a FLUX pipeline."""
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        self.tokenizer_2.save_pretrained(folder / "tokenizer_2")
+        self.text_encoder.save_pretrained(folder / "text_encoder")
+        self.image_encoder.save_pretrained(folder / "image_encoder")
+        text_encoder_2 = T5EncoderModel(self.t5.config)
+        text_encoder_2.encoder.load_state_dict(self.t5.encoder.state_dict())
+        text_encoder_2.save_pretrained(folder / "text_encoder_2")
+
+
+def pad_tokens(tokenizer: T5Tokenizer, prompts: list[str]) -> Tensor:
+    """T5 tokens `(b, n)`, padded to the batch's longest prompt rounded up to 8.
+
+    Varying the padding while training makes any `max_sequence_length` that fits do at inference.
+    """
+    return tokenizer(
+        prompts, padding=True, truncation=True, pad_to_multiple_of=8, return_tensors="pt"
+    ).input_ids
+
+
+class CaptionedPictures(Dataset[dict[str, Any]]):
+    """Pictures with captions: two in three a subject alone on white, the others whole scenes."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.seed, self.size = seed, size
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = np.random.default_rng([self.seed, index])
+        alone = rng.random() < 2 / 3
+        subjects = 1 if alone else int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
+        spec = toyland.sample_spec(rng, subjects=subjects)
+        names = toyland.choose_names(rng, spec)
+        image: np.ndarray
+        if alone:
+            names = (names | set(SPECIFIC)) - {"position", "scene"}
+            image = toyland.segment(spec, 0, self.size)
+        else:
+            image = toyland.render(spec, self.size).image
+        return {
+            "image": image,
+            "caption": toyland.caption(spec, rng, names),
+            "factors": factors_in_words(spec, names),
+        }
+
+
+def _caption_corpus(count: int, seed: int) -> Iterator[str]:
+    for index in range(count):
+        rng = np.random.default_rng([seed, 1, index])
+        spec = toyland.sample_spec(rng, subjects=1 + index % 3)
+        names = toyland.choose_names(rng, spec)
+        yield toyland.caption(spec, rng, names)
+        yield factors_in_words(spec, [*SPECIFIC, *AGNOSTIC, *SHARED])
+
+
+def save_grid(images: list[Image.Image], path: Path, columns: int, zoom: int = 2) -> None:
+    """Writes equal pictures as one sheet, enlarged without smoothing."""
+    width, height = images[0].size
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
+    for index, image in enumerate(images):
+        sheet.paste(image, (index % columns * width, index // columns * height))
+    sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.NEAREST).save(path)

@@ -1,0 +1,176 @@
+"""The recipe of the miniature: what each stage builds, trains and leaves behind.
+
+Stages run in the order of `STAGES`; each reads what the earlier ones exported below the same
+folder. `bundle` puts the exports together into a folder that `FluxPipeline.from_pretrained` opens.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel, T5EncoderModel, T5Tokenizer
+
+from dynaip.miniature import toyland
+from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
+from dynaip.miniature.base import BaseTask, GuidanceTask, initialise
+from dynaip.miniature.encoders import EncoderTask
+
+STAGES = ("vae", "encoder", "base", "guidance")
+
+
+def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
+    """Reads a recipe by the name of a shipped one, or from a TOML file.
+
+    Raises:
+        ValueError: There is no such recipe, or the file is not TOML.
+    """
+    shipped = resources.files(__package__) / "recipes" / f"{name_or_path}.toml"
+    source = shipped if shipped.is_file() else Path(name_or_path)
+    try:
+        return tomllib.loads(source.read_text())
+    except OSError as error:
+        raise ValueError(
+            f"There is no recipe {name_or_path!r}; give the path of a TOML file, or one of "
+            f"{', '.join(shipped_recipes())}."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"The recipe {name_or_path!r} is not valid TOML: {error}.") from error
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files(__package__) / "recipes"
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def build_task(stage: str, recipe: dict[str, Any], runs: Path) -> nn.Module:
+    """The task of one stage, over the exports of the stages before it.
+
+    Args:
+        stage: One of `STAGES`.
+        recipe: As `load_recipe` reads it.
+        runs: Folder that holds a run folder for each stage.
+
+    Raises:
+        ValueError: The stage is unknown, or an earlier one has not finished.
+    """
+    if stage == "vae":
+        return AutoencoderTask(PatchAutoencoder(**recipe["vae"]))
+    if stage == "encoder":
+        return EncoderTask(
+            vision=dict(recipe["image_encoder"]),
+            text=dict(recipe["text_encoder"]),
+            t5=dict(recipe["text_encoder_2"]),
+            max_length=recipe["max_sequence_length"],
+        )
+    if stage == "base":
+        torch.manual_seed(0)
+        transformer = FluxTransformer2DModel(**recipe["transformer"])
+        initialise(transformer)
+        return BaseTask(assemble(recipe, runs, transformer), size=recipe["size"])
+    if stage == "guidance":
+        transformer = FluxTransformer2DModel.from_pretrained(_export(runs, "base", "transformer"))
+        return GuidanceTask(assemble(recipe, runs, transformer), size=recipe["size"])
+    raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(STAGES)}.")
+
+
+def assemble(
+    recipe: dict[str, Any], runs: Path, transformer: FluxTransformer2DModel
+) -> FluxPipeline:
+    """A pipeline of the exports so far around a transformer."""
+
+    def load(cls: Any, stage: str, name: str) -> Any:
+        return cls.from_pretrained(_export(runs, stage, name))
+
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(**recipe["scheduler"]),
+        vae=load(PatchAutoencoder, "vae", "vae"),
+        text_encoder=load(CLIPTextModel, "encoder", "text_encoder"),
+        tokenizer=load(CLIPTokenizer, "encoder", "tokenizer"),
+        text_encoder_2=load(T5EncoderModel, "encoder", "text_encoder_2"),
+        tokenizer_2=load(T5Tokenizer, "encoder", "tokenizer_2"),
+        transformer=transformer,
+        image_encoder=load(CLIPVisionModel, "encoder", "image_encoder"),
+    )
+
+
+def bundle(recipe: dict[str, Any], runs: Path, target: Path) -> None:
+    """Writes the trained pipeline to `target` in 16-bit safetensors.
+
+    Weights become bfloat16, the precision they were trained to be read in; the autoencoder, small
+    and used for measuring, keeps fp32.
+    """
+    last = "guidance" if (runs / "guidance" / "export").is_dir() else "base"
+    transformer = FluxTransformer2DModel.from_pretrained(_export(runs, last, "transformer"))
+    pipeline = assemble(recipe, runs, transformer)
+    for part in ("transformer", "text_encoder", "text_encoder_2", "image_encoder"):
+        getattr(pipeline, part).to(torch.bfloat16)
+    pipeline.save_pretrained(target)
+
+
+def _export(runs: Path, stage: str, name: str) -> Path:
+    path = runs / stage / "export" / name
+    if not path.is_dir():
+        raise ValueError(
+            f"Stage {stage!r} has not left {path}; run `dynaip miniature train --stage {stage}` "
+            "first."
+        )
+    return path
+
+
+class AutoencoderTask(nn.Module):
+    """Fits the principal components at once, then trains the correction on the round trip."""
+
+    def __init__(self, vae: PatchAutoencoder) -> None:
+        super().__init__()
+        self.vae = vae
+        images = [toyland_picture(0, 2, index, vae.config.sample_size) for index in range(1000)]
+        vae.fit(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+
+    def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
+        return Pictures(seed, self.vae.config.sample_size)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
+        return {"pixels": images.permute(0, 3, 1, 2).float() / 127.5 - 1}
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        pixels = batch["pixels"]
+        decoded = self.vae(pixels)
+        psnr = torch.tensor(round_trip_psnr(pixels, decoded.detach()))
+        return {"loss": F.mse_loss(decoded, pixels) * 100, "psnr": psnr}
+
+    def sample(self, path: Path) -> None:
+        """The log's PSNR says more than a picture of it."""
+
+    def export(self, folder: Path) -> None:
+        self.vae.save_pretrained(folder / "vae")
+
+
+class Pictures(Dataset[dict[str, Any]]):
+    """Rendered pictures of one to three subjects, without captions."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.seed, self.size = seed, size
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": toyland_picture(self.seed, 0, index, self.size)}
+
+
+def toyland_picture(seed: int, stream: int, index: int, size: int) -> np.ndarray:
+    """Picture `index` of a stream, with one to three subjects in turn."""
+    rng = np.random.default_rng([seed, stream, index])
+    return toyland.render(toyland.sample_spec(rng, subjects=1 + index % 3), size).image

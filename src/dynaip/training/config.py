@@ -1,0 +1,95 @@
+"""What a training run is told: one flat, strict dataclass, read from a TOML table."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# Fields that may differ between a checkpoint and the run that resumes it: they change when a run
+# stops, how fast it goes and what it writes, not what it computes at a step.
+FREE_ON_RESUME = frozenset(
+    {"steps", "log_every", "sample_every", "checkpoint_minutes", "checkpoints_kept", "workers"}
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of one stage of training.
+
+    Attributes:
+        steps: Optimiser steps of this stage.
+        batch_size: Samples a step, summed over all processes.
+        optimizer: `"adamw"`, or `"muon"`: Muon for the matrices inside blocks, AdamW for the rest.
+        learning_rate: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        warmup_steps: Linear warm-up from zero.
+        schedule: `"constant"`, or `"cosine"`: to zero at `steps`.
+        max_grad_norm: Gradients are clipped to this global norm.
+        ema_decay: Decay of the averaged weights, 0 for none. The average is what is exported.
+        precision: `"bf16"` runs the forward pass under autocast; weights stay in fp32.
+        compile: Compile the task's forward pass with `torch.compile`.
+        seed: Sample `i` of the run is a function of `(seed, i)`.
+        log_every: Steps between rows of `log.jsonl`.
+        sample_every: Steps between sample pictures, 0 for none.
+        checkpoint_minutes: Minutes between checkpoints.
+        checkpoints_kept: How many checkpoints stay on disk.
+        workers: Processes that prepare samples; 0 prepares them in the training process.
+    """
+
+    steps: int
+    batch_size: int
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    schedule: str = "constant"
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.0
+    precision: str = "bf16"
+    compile: bool = False
+    seed: int = 0
+    log_every: int = 20
+    sample_every: int = 0
+    checkpoint_minutes: float = 5.0
+    checkpoints_kept: int = 2
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "checkpoints_kept"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name, allowed in (
+            ("optimizer", ("adamw", "muon")),
+            ("schedule", ("constant", "cosine")),
+            ("precision", ("bf16", "no")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}."
+                )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
+        """Builds the config from a TOML table.
+
+        Raises:
+            ValueError: A key is unknown or a required one is missing.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"Unknown training settings: {', '.join(unknown)}.")
+        if missing := sorted({"steps", "batch_size"} - set(values)):
+            raise ValueError(f"Missing training settings: {', '.join(missing)}.")
+        return cls(**values)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of the update that makes step `step + 1` (0-based `step`)."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        decay = 1.0
+        if self.schedule == "cosine":
+            decay = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        return self.learning_rate * warmup * decay

@@ -1,0 +1,303 @@
+"""The one training loop: every stage of the miniature and of the adapter goes through it.
+
+A run is a folder: `run.json` (what it is), `log.jsonl` (a row every `log_every` steps),
+`checkpoints/`, `samples/`, and at the end `export/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dynaip.training import checkpoint as ckpt
+from dynaip.training.config import FREE_ON_RESUME, TrainingConfig
+from dynaip.training.optimization import (
+    Average,
+    build_optimizers,
+    set_learning_rate,
+    trainable_parameters,
+)
+from dynaip.training.task import Task
+
+
+class TrainingError(ValueError):
+    """Training cannot go on; the last good state is on disk."""
+
+
+def train(  # noqa: PLR0915 (a story, told in one piece)
+    task: Task,
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    identity: dict[str, Any] | None = None,
+    on_log: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Trains `task` to `config.steps`, resuming from the newest checkpoint in `folder`.
+
+    Resuming is exact: parameters, optimiser, average and step come from the checkpoint, and every
+    sample is a function of `(config.seed, index)`, so a run that was killed continues bit for bit
+    as if it had not been (on the same machine and number of processes).
+
+    Args:
+        task: The module to train; see `Task`.
+        config: Settings of the stage.
+        folder: The run's folder, made when absent.
+        identity: JSON values that say what is trained (stage, architecture, data). A folder that
+            holds another identity is refused.
+        on_log: Called with each row of the log.
+
+    Returns:
+        The folder with the exported weights (the average where there is one).
+
+    Raises:
+        TrainingError: The loss or a gradient is not finite.
+        CheckpointError: The folder belongs to another run, or its checkpoint cannot be read.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint has been written.
+    """
+    accelerator = Accelerator(mixed_precision=config.precision)
+    if config.batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"batch_size {config.batch_size} cannot be split over {accelerator.num_processes} "
+            "processes; choose a multiple."
+        )
+    module = cast(nn.Module, task)
+    parameters = trainable_parameters(module)
+    optimizers = build_optimizers(parameters, config)
+    average = Average(parameters, config.ema_decay) if config.ema_decay else None
+
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = folder / "checkpoints"
+    _claim_folder(folder, {"config": dataclasses.asdict(config), **(identity or {})})
+    start = _restore(checkpoints, parameters, optimizers, average)
+    if average:
+        average.shadow = {k: v.to(accelerator.device) for k, v in average.shadow.items()}
+
+    prepared = accelerator.prepare(module, *optimizers)
+    model, optimizers = prepared[0], list(prepared[1:])
+    if config.compile:
+        model.compile(dynamic=False)
+    log = _Log(folder / "log.jsonl", start, on_log) if accelerator.is_main_process else None
+
+    def save(step: int) -> None:
+        if accelerator.is_main_process:
+            groups = {"model": parameters}
+            for index, optimizer in enumerate(optimizers):
+                groups[f"optimizer-{index}"] = ckpt.flatten_optimizer(optimizer)
+            if average:
+                groups["ema"] = average.shadow
+            ckpt.save_checkpoint(checkpoints, step, groups, {})
+            ckpt.prune_checkpoints(checkpoints, config.checkpoints_kept)
+
+    step, saved_at, saved_step = start, time.monotonic(), start
+    bar = tqdm(total=config.steps, initial=start, disable=None, unit="step", dynamic_ncols=True)
+    with _StopSignal() as stop, bar:
+        for batch in _batches(task, config, start, accelerator):
+            set_learning_rate(optimizers, config.learning_rate_at(step))
+            output = model(batch)
+            accelerator.backward(output["loss"])
+            norm = accelerator.clip_grad_norm_(list(parameters.values()), config.max_grad_norm)
+            if not torch.isfinite(output["loss"].detach() + norm):
+                save(step)
+                raise TrainingError(
+                    f"The loss or its gradient is not a finite number at step {step + 1}. "
+                    f"{_last_good(checkpoints)} Lower the learning rate, or train with "
+                    'precision = "no".'
+                )
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            step += 1
+            if average:
+                average.update(parameters, step)
+            bar.update()
+
+            if log and (step % config.log_every == 0 or step == config.steps):
+                row = {name: value.detach() for name, value in output.items()}
+                log.write(step, {**row, "gradient_norm": norm}, config)
+                bar.set_postfix(loss=f"{float(row['loss']):.4f}")
+            if config.sample_every and step % config.sample_every == 0:
+                _sample(task, average, parameters, folder, step, accelerator)
+            if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or stop.requested:
+                save(step)
+                saved_at, saved_step = time.monotonic(), step
+            if stop.requested:
+                raise KeyboardInterrupt(f"stopped after step {step}; the state is saved")
+
+    if saved_step != step or not ckpt.list_checkpoints(checkpoints):
+        save(step)
+    if average:
+        average.swap(parameters)
+    if accelerator.is_main_process:
+        task.export(folder / "export")
+    accelerator.wait_for_everyone()
+    return folder / "export"
+
+
+def _claim_folder(folder: Path, identity: dict[str, Any]) -> None:
+    """Writes what the run is, or checks that the folder already holds the same run."""
+    path = folder / "run.json"
+    identity = json.loads(json.dumps(identity))
+    if path.is_file() and ckpt.list_checkpoints(folder / "checkpoints"):
+        known = json.loads(path.read_text())
+        if differing := _differences(known, identity):
+            raise ckpt.CheckpointError(
+                f"{folder} holds another run: {'; '.join(differing)}. Choose another folder, or "
+                "delete this one to start over."
+            )
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(identity, indent=2))
+    os.replace(partial, path)
+
+
+def _differences(known: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
+    free = set(FREE_ON_RESUME) if prefix == "config." else set()
+    if prefix == "config." and asked.get("schedule") == "cosine":
+        free.discard("steps")
+    found: list[str] = []
+    for key in sorted((known.keys() | asked.keys()) - free):
+        old, new = known.get(key), asked.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} was {old!r} and is now {new!r}")
+    return found
+
+
+def _restore(
+    checkpoints: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizers: list[torch.optim.Optimizer],
+    average: Average | None,
+) -> int:
+    """Loads the newest checkpoint in place; returns its step, 0 when there is none."""
+    found = ckpt.list_checkpoints(checkpoints)
+    if not found:
+        return 0
+    groups, state = ckpt.load_checkpoint(found[-1])
+    expected = {name: tuple(p.shape) for name, p in parameters.items()}
+    stored = {name: tuple(t.shape) for name, t in groups["model"].items()}
+    if expected != stored:
+        raise ckpt.CheckpointError(
+            f"The checkpoint {found[-1]} holds other parameters than this run trains; it belongs "
+            "to another architecture."
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(groups["model"][name])
+    for index, optimizer in enumerate(optimizers):
+        ckpt.restore_optimizer(optimizer, groups[f"optimizer-{index}"])
+    if average:
+        average.shadow = groups["ema"]
+    return int(state["step"])
+
+
+def _last_good(checkpoints: Path) -> str:
+    found = ckpt.list_checkpoints(checkpoints)
+    return f"The last good state is {found[-1]}." if found else "No state had been saved yet."
+
+
+def _batches(
+    task: Task, config: TrainingConfig, start: int, accelerator: Accelerator
+) -> Iterator[dict[str, Any]]:
+    """This process's share of every step's samples, on its device."""
+    share = config.batch_size // accelerator.num_processes
+    offset = share * accelerator.process_index
+    rows = [
+        range(step * config.batch_size + offset, step * config.batch_size + offset + share)
+        for step in range(start, config.steps)
+    ]
+    loader = DataLoader(
+        task.dataset(config.seed),
+        batch_sampler=rows,
+        collate_fn=task.collate,
+        num_workers=config.workers,
+        prefetch_factor=4 if config.workers else None,
+    )
+    for batch in loader:
+        yield {
+            key: value.to(accelerator.device) if isinstance(value, Tensor) else value
+            for key, value in batch.items()
+        }
+
+
+@torch.no_grad()
+def _sample(
+    task: Task,
+    average: Average | None,
+    parameters: dict[str, nn.Parameter],
+    folder: Path,
+    step: int,
+    accelerator: Accelerator,
+) -> None:
+    """Draws sample pictures with the averaged weights."""
+    if not accelerator.is_main_process:
+        return
+    (folder / "samples").mkdir(exist_ok=True)
+    if average:
+        average.swap(parameters)
+    try:
+        task.sample(folder / "samples" / f"step-{step:08d}.png")
+    finally:
+        if average:
+            average.swap(parameters)
+
+
+class _Log:
+    """Rows of JSON; a resumed run drops the rows after its checkpoint."""
+
+    def __init__(
+        self, path: Path, start: int, on_log: Callable[[dict[str, Any]], None] | None
+    ) -> None:
+        self.path, self.on_log = path, on_log
+        rows = path.read_text().splitlines() if path.is_file() else []
+        kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= start]
+        path.write_text("".join(f"{row}\n" for row in kept))
+        self._step, self._time = start, time.monotonic()
+
+    def write(self, step: int, values: dict[str, Tensor], config: TrainingConfig) -> None:
+        now = time.monotonic()
+        rate = (step - self._step) * config.batch_size / max(now - self._time, 1e-9)
+        self._step, self._time = step, now
+        row: dict[str, Any] = {
+            "step": step,
+            "samples": step * config.batch_size,
+            "learning_rate": config.learning_rate_at(step - 1),
+            "samples_per_second": round(rate, 2),
+            **{name: float(value) for name, value in values.items()},
+        }
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self.on_log:
+            self.on_log(row)
+
+
+class _StopSignal:
+    """Turns Ctrl-C and SIGTERM into a request, so that a step is finished and saved first."""
+
+    requested = False
+
+    def __enter__(self) -> _StopSignal:
+        self._previous = {
+            number: signal.signal(number, self._request)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def _request(self, number: int, frame: object) -> None:
+        self.requested = True
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

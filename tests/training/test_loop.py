@@ -1,0 +1,171 @@
+"""The loop: exact resume, refusals, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dynaip.training.checkpoint import CheckpointError, list_checkpoints, save_checkpoint
+from dynaip.training.config import TrainingConfig
+from dynaip.training.loop import TrainingError, train
+from dynaip.training.task import Task
+
+CONFIG = TrainingConfig(
+    steps=8, batch_size=4, learning_rate=1e-2, ema_decay=0.9, log_every=1, precision="no", workers=0
+)
+
+
+class Noise(Dataset[dict[str, Any]]):
+    """Row `i` is drawn from `(seed, i)`."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(self.seed * 1000 + index)
+        return {"x": torch.randn(6, generator=generator)}
+
+
+class Regression(nn.Module):
+    """Learns to triple its input; `poison` makes the loss of that step not a number."""
+
+    def __init__(self, *, poison: int | None = None, kill: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 6)])
+        self.frozen = nn.Linear(6, 6).requires_grad_(False)
+        self.calls, self.poison, self.kill = 0, poison, kill
+
+    def dataset(self, seed: int) -> Noise:
+        return Noise(seed)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"x": torch.stack([sample["x"] for sample in samples])}
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        self.calls += 1
+        if self.calls == self.kill:
+            os.kill(os.getpid(), signal.SIGTERM)
+        x = batch["x"]
+        loss = (self.blocks[1](torch.tanh(self.blocks[0](x))) - 3 * x).square().mean()
+        return {"loss": loss * (float("nan") if self.calls == self.poison else 1)}
+
+    def sample(self, path: Path) -> None:
+        path.write_text("picture")
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir()
+        save_file(self.blocks.state_dict(), folder / "weights.safetensors")
+
+
+def exported(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "export" / "weights.safetensors")
+
+
+def test_a_task_satisfies_the_protocol() -> None:
+    assert isinstance(Regression(), Task)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> None:
+    config = dataclasses.replace(CONFIG, optimizer=optimizer, schedule="cosine")
+    train(Regression(), config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(kill=3), config, tmp_path / "cut")
+    assert list_checkpoints(tmp_path / "cut" / "checkpoints")[-1].name == "step-00000003"
+    train(Regression(), config, tmp_path / "cut")
+
+    whole, cut = exported(tmp_path / "whole"), exported(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    rows = [
+        [json.loads(row) for row in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("whole", "cut")
+    ]
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+    assert [row["step"] for row in rows[1]] == list(range(1, 9))
+
+
+def test_export_is_the_average_and_the_frozen_part_is_untouched(tmp_path: Path) -> None:
+    task = Regression()
+    frozen = task.frozen.weight.clone()
+    train(task, CONFIG, tmp_path / "averaged")
+    train(Regression(), dataclasses.replace(CONFIG, ema_decay=0.0), tmp_path / "plain")
+    assert torch.equal(task.frozen.weight, frozen)
+    averaged, plain = exported(tmp_path / "averaged"), exported(tmp_path / "plain")
+    assert not torch.equal(averaged["0.weight"], plain["0.weight"])
+
+
+def test_a_loss_that_is_not_a_number_keeps_the_last_good_state(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"step 5.*step-00000004"):
+        train(Regression(poison=5), CONFIG, tmp_path)
+    weights = load_file(tmp_path / "checkpoints" / "step-00000004" / "model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    train(Regression(), CONFIG, tmp_path)
+    other = dataclasses.replace(CONFIG, learning_rate=3e-3)
+    with pytest.raises(CheckpointError, match=r"config.learning_rate was 0.01 and is now 0.003"):
+        train(Regression(), other, tmp_path)
+    train(Regression(), dataclasses.replace(CONFIG, steps=10), tmp_path / "longer")
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
+    train(Regression(), CONFIG, tmp_path / "two-goes")
+    longer = dataclasses.replace(CONFIG, steps=10)
+    (tmp_path / "two-goes" / "export" / "weights.safetensors").unlink()
+    (tmp_path / "two-goes" / "export").rmdir()
+    train(Regression(), longer, tmp_path / "two-goes")
+    train(Regression(), longer, tmp_path / "one-go")
+    two, one = exported(tmp_path / "two-goes"), exported(tmp_path / "one-go")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
+    train(Regression(), CONFIG, tmp_path)
+    file = tmp_path / "checkpoints" / "step-00000008" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match=r"step-00000008 cannot be read"):
+        train(Regression(), dataclasses.replace(CONFIG, steps=9), tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, 1, {"model": {"w": torch.zeros(3)}}, {})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(tmp_path, 2, {"model": {"w": torch.ones(3)}}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_samples_are_drawn_with_the_average_and_put_back(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, sample_every=4)
+    train(Regression(), config, tmp_path / "sampled")
+    train(Regression(), CONFIG, tmp_path / "plain")
+    assert len(list((tmp_path / "sampled" / "samples").iterdir())) == 2
+    sampled, plain = exported(tmp_path / "sampled"), exported(tmp_path / "plain")
+    assert torch.equal(sampled["0.weight"], plain["0.weight"])
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="learningrate"):
+        TrainingConfig.from_dict({"steps": 1, "batch_size": 1, "learningrate": 1.0})
+    with pytest.raises(ValueError, match="batch_size"):
+        TrainingConfig.from_dict({"steps": 1})
+    with pytest.raises(ValueError, match="schedule"):
+        TrainingConfig(steps=1, batch_size=1, schedule="linear")
