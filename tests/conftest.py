@@ -1,4 +1,4 @@
-"""Set-up shared by all tests: one thread a process, and shapes checked at every annotated border."""
+"""Set-up shared by all tests: one thread a process, and shapes checked at annotated borders."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ from jaxtyping import install_import_hook
 
 # The command line is left out: Typer reads its signatures as they were written.
 ROOMS = ("adapter", "hosts", "pipeline", "miniature", "training", "evaluation")
-install_import_hook([f"dynaip.{room}" for room in ROOMS], "beartype.beartype")
+install_import_hook([f"dynaip.{room}" for room in ROOMS], "checked.check")

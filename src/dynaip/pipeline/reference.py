@@ -1,0 +1,145 @@
+"""Reference pictures: from any file to what the image encoder reads.
+
+A reference stands on white and is padded to a square, never cropped: CLIP's usual centre crop would
+cut the ears off (paper, Appendix B.1).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageOps
+from torch import Tensor
+
+PathLike = str | os.PathLike[str]
+
+MAX_PIXELS = 64_000_000
+# What Pillow reads by itself. Formats that start another program (EPS) or need one stay out.
+FORMATS = (
+    "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "QOI",
+)  # fmt: skip
+# Pillow's decoders raise all of these on broken files.
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    struct.error,
+    zlib.error,
+)
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class PictureError(ValueError):
+    """A picture cannot be used as a reference or a mask."""
+
+
+def open_picture(source: PathLike | Image.Image) -> Image.Image:
+    """Opens and decodes a picture, upright, in whatever mode it has.
+
+    Only the header is read before the size is known, so a decompression bomb is refused unopened.
+    Of an animation, the first frame is taken.
+
+    Args:
+        source: A picture file, or a picture.
+
+    Raises:
+        PictureError: The file is missing, broken, not a picture, empty, or has more than
+            `MAX_PIXELS` pixels.
+    """
+    if isinstance(source, Image.Image):
+        _check_size(source, "The picture")
+        return ImageOps.exif_transpose(source)
+    path = Path(source)
+    if not path.is_file():
+        raise PictureError(f"There is no picture file at {path}; check the path.")
+    try:
+        with _quiet_pillow(), Image.open(path, formats=FORMATS) as picture:
+            _check_size(picture, str(path))
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{path} is too large; {_CAP}") from error
+    except Image.UnidentifiedImageError as error:
+        raise PictureError(
+            f"{path} is not a picture that can be read; save it as PNG or JPEG."
+        ) from error
+    except PermissionError as error:
+        raise PictureError(f"{path} may not be read; change its permissions.") from error
+    except BROKEN as error:
+        raise PictureError(f"{path} is broken or cut short ({error}); save it again.") from error
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """RGB, with white where the picture was transparent."""
+    if picture.mode.startswith("I"):  # 16-bit greys; Pillow would clip them to white
+        greys = np.asarray(picture, dtype=np.float64) / 257
+        picture = Image.fromarray(greys.clip(0, 255).round().astype(np.uint8))
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def square(picture: Image.Image, size: int) -> Image.Image:
+    """The whole picture, on white, in a square of `size` pixels.
+
+    The longer side becomes `size`, with an antialiased filter; the shorter one is padded with white
+    on both sides. A square picture of that size comes back unchanged.
+    """
+    picture = on_white(picture)
+    longer = max(picture.size)
+    if longer != size:
+        width, height = (max(1, round(side * size / longer)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    canvas = Image.new("RGB", (size, size), "white")
+    canvas.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    return canvas
+
+
+def read_reference(source: PathLike | Image.Image, size: int) -> Image.Image:
+    """A reference as the image encoder sees it: upright, on white, square, `size` pixels.
+
+    Raises:
+        PictureError: See `open_picture`.
+    """
+    return square(open_picture(source), size)
+
+
+def pixel_values(pictures: Sequence[Image.Image]) -> Float[Tensor, "b 3 size size"]:
+    """Square RGB pictures of one size, normalised with CLIP's mean and deviation."""
+    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+    pixels = pixels.permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (pixels - mean) / std
+
+
+_CAP = f"pictures may have {MAX_PIXELS // 1_000_000} million pixels, make it smaller."
+
+
+def _check_size(picture: Image.Image, name: str) -> None:
+    width, height = picture.size
+    if width < 1 or height < 1:
+        raise PictureError(f"{name} is empty ({width}x{height} pixels); give one with content.")
+    if width * height > MAX_PIXELS:
+        raise PictureError(f"{name} is too large ({width}x{height} pixels); {_CAP}")
+
+
+def _quiet_pillow() -> warnings.catch_warnings[None]:
+    """Pillow's own warnings about size and metadata: our cap and errors say it better."""
+    return warnings.catch_warnings(action="ignore")

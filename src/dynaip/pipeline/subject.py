@@ -1,0 +1,152 @@
+"""A subject: a reference picture, where it goes, how strongly, and at which granularity."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from dynaip.pipeline.reference import PathLike, on_white, open_picture
+
+Box = Sequence[float]
+Granularity = tuple[float, float, float]
+Mask = PathLike | Image.Image | np.ndarray | Tensor | Box
+Grid = tuple[int, int]
+
+# A mask is drawn at some size and used at another; more than this and it is for another picture.
+ASPECT_TOLERANCE = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One subject of a picture.
+
+    Attributes:
+        image: Its reference, a picture file or a picture; transparency is put on white.
+        mask: Where in the picture it goes; nothing for everywhere. A picture or its file (white is
+            the subject; of one with transparency, what is opaque), an array or tensor of height x
+            width (booleans, 0 to 255 whole, or 0 to 1 fractions), or a box `(left, top, right,
+            bottom)` in fractions of the picture.
+        scale: The paper's lambda, 0 for off, 1 as trained.
+        granularity: Weights of the low, mid and high level, which sum to 1; nothing lets the router
+            decide.
+
+    Raises:
+        ValueError: `scale` is negative or not finite, or `granularity` is not three non-negative
+            numbers that sum to 1.
+    """
+
+    image: PathLike | Image.Image
+    mask: Mask | None = None
+    scale: float = 1.0
+    granularity: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.scale) and self.scale >= 0):
+            raise ValueError(f"scale must be a number from 0 up, got {self.scale}.")
+        if self.granularity is not None:
+            object.__setattr__(self, "granularity", check_granularity(self.granularity))
+
+
+def check_granularity(granularity: Sequence[float]) -> Granularity:
+    """The three weights, made to sum to 1 exactly where they did but for rounding.
+
+    Raises:
+        ValueError: They are not three non-negative numbers that sum to 1.
+    """
+    values = tuple(float(value) for value in granularity)
+    total = sum(values)
+    if len(values) != 3 or not all(value >= 0 for value in values) or abs(total - 1) > 2e-3:
+        raise ValueError(
+            "granularity must be three numbers (low, mid, high), none negative, that sum to 1; "
+            f"got {', '.join(f'{value:g}' for value in values)}."
+        )
+    low, mid, high = (value / total for value in values)
+    return low, mid, high
+
+
+def token_mask(mask: Mask, grid: Grid) -> Float[np.ndarray, " n"]:
+    """A mask on the packed tokens: the share of each token's area that is the subject's (Eq. 9).
+
+    Args:
+        mask: See `Subject.mask`.
+        grid: Rows and columns of tokens, for FLUX `(height // 16, width // 16)`.
+
+    Returns:
+        `rows * columns` numbers from 0 to 1, in the order of the packed latents.
+
+    Raises:
+        ValueError: The mask is empty, broken, of another shape than the picture, or not a mask.
+    """
+    if isinstance(mask, tuple | list):
+        tokens = _box_tokens(mask, grid)
+    else:
+        pixels = _read_mask(mask)
+        _check_aspect(pixels.shape, grid)
+        rows, columns = (_overlap(n, size) for n, size in zip(grid, pixels.shape, strict=True))
+        tokens = rows @ pixels @ columns.T
+    if not tokens.any():
+        raise ValueError("The mask is empty, so its subject would not be seen; mark where it goes.")
+    return tokens.clip(0, 1).ravel().astype(np.float32)
+
+
+def _box_tokens(box: Sequence[float], grid: Grid) -> Float[np.ndarray, "y x"]:
+    if len(box) != 4 or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in box):
+        raise ValueError(
+            "A box is (left, top, right, bottom) in fractions of the picture, from 0 to 1, got "
+            f"{box}; divide pixels by the picture's width and height."
+        )
+    left, top, right, bottom = box
+    if left >= right or top >= bottom:
+        raise ValueError(f"A box is (left, top, right, bottom) with left < right, got {box}.")
+    rows, columns = grid
+    return np.outer(_covered(rows, top, bottom), _covered(columns, left, right))
+
+
+def _covered(cells: int, start: float, end: float) -> Float[np.ndarray, " n"]:
+    """The share of each of `cells` equal parts of [0, 1] that lies in [start, end]."""
+    edges = np.arange(cells + 1) / cells
+    return (np.minimum(edges[1:], end) - np.maximum(edges[:-1], start)).clip(0) * cells
+
+
+def _overlap(cells: int, pixels: int) -> Float[np.ndarray, "cells pixels"]:
+    """Averaging by area along one axis, exact also where `cells` does not divide `pixels`."""
+    edges = np.arange(cells + 1)[:, None] * (pixels / cells)
+    pixel = np.arange(pixels)[None]
+    shared = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
+    return shared.clip(0) * (cells / pixels)
+
+
+def _read_mask(mask: PathLike | Image.Image | np.ndarray | Tensor) -> Float[np.ndarray, "y x"]:
+    if isinstance(mask, Tensor):
+        mask = mask.detach().cpu().numpy()
+    if not isinstance(mask, np.ndarray):
+        picture = open_picture(mask)
+        channel = (
+            picture.convert("RGBA").getchannel("A")
+            if picture.has_transparency_data
+            else on_white(picture).convert("L")
+        )
+        return np.asarray(channel, dtype=np.float64) / 255
+    if mask.ndim != 2 or 0 in mask.shape:
+        raise ValueError(f"A mask has two axes, height and width, got the shape {mask.shape}.")
+    whole = np.issubdtype(mask.dtype, np.integer)
+    values: Any = mask.astype(np.float64) / (255 if whole and mask.max() > 1 else 1)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("A mask holds numbers from 0 to 1, or whole numbers from 0 to 255.")
+    return values
+
+
+def _check_aspect(shape: tuple[int, ...], grid: Grid) -> None:
+    mask, picture = shape[1] / shape[0], grid[1] / grid[0]
+    if abs(mask / picture - 1) > ASPECT_TOLERANCE:
+        raise ValueError(
+            f"The mask is {shape[1]}x{shape[0]} pixels, but the picture has {grid[1]}x{grid[0]} "
+            "tokens; draw the mask in the picture's proportions."
+        )
