@@ -1,0 +1,1 @@
+"""The method: features, fusion, projection, attention and the conditioning value."""

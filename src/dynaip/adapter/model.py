@@ -1,0 +1,168 @@
+"""The adapter: features to tokens to every block's keys and values, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dynaip.adapter import storage
+from dynaip.adapter.config import DynaIPConfig
+from dynaip.adapter.features import null_features, tap_features
+from dynaip.adapter.fusion import FusedTokens, Granularity, build_fusion
+from dynaip.adapter.projection import BlockProjection
+from dynaip.adapter.prompt import ImagePrompt
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+    from dynaip.pipeline.flux import PersonalPipeline
+
+__all__ = ["DynaIPAdapter", "DynaIPConfig"]
+
+
+class DynaIPAdapter(nn.Module):
+    """DynaIP for one base: all the weights there are, none of them in the base.
+
+    Axes: l level, b batch, s subject, n tokens, h heads, d width.
+
+    Attributes:
+        config: The adapter's shape and conventions.
+    """
+
+    def __init__(self, config: DynaIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.fusion = build_fusion(
+            config.fusion,
+            levels=len(config.layers),
+            input_dim=config.encoder_dim,
+            token_dim=config.token_dim,
+            router_dim=config.router_dim,
+        )
+        self.blocks = nn.ModuleList(
+            BlockProjection(config.token_dim, config.inner_dim, config.key_std)
+            for _ in range(config.blocks)
+        )
+
+    def encode(
+        self,
+        hidden_states: Float[Tensor, "l b n d"] | Sequence[Float[Tensor, "b n d"]],
+        granularity: Granularity | None = None,
+        *,
+        keep: Bool[Tensor, "b l"] | None = None,
+        drop: Bool[Tensor, " b"] | None = None,
+    ) -> FusedTokens:
+        """Fuses an encoder's hidden states into reference tokens (Section 4.2).
+
+        Args:
+            hidden_states: The tapped layers on a leading axis; or a transformers encoder's whole
+                `hidden_states`, from which `config.layers` are taken.
+            granularity: Weights (low, mid, high) by hand, non-negative, sum 1; for all samples, or
+                "b l". `None` leaves them to the router.
+            keep: Experts that a training sample keeps; their weights are renormalised. See
+                `dynaip.adapter.fusion.sample_keep`.
+            drop: Samples that get the null image instead.
+
+        Returns:
+            Tokens "b n token_dim" and the coefficients "b l" that made them.
+
+        Raises:
+            ValueError: Taps, widths or granularity do not fit this adapter.
+        """
+        if not isinstance(hidden_states, Tensor):
+            hidden_states = self._tapped(hidden_states)
+        levels, _, _, width = hidden_states.shape
+        if (levels, width) != (len(self.config.layers), self.config.encoder_dim):
+            raise ValueError(
+                f"This adapter takes {len(self.config.layers)} levels of width "
+                f"{self.config.encoder_dim} from {self.config.encoder}; got {levels} of {width}. "
+                "Load the image encoder that it was trained with."
+            )
+        if granularity is not None and keep is not None:
+            raise ValueError("Granularity by hand leaves no expert to drop; give one of the two.")
+        if drop is not None:
+            hidden_states = null_features(hidden_states, drop)
+        fused = self.fusion(hidden_states, granularity, keep)
+        if self.config.class_token:
+            return fused
+        return FusedTokens(fused.tokens[:, 1:], fused.coefficients)
+
+    def _tapped(self, hidden_states: Sequence[Tensor]) -> Tensor:
+        """Taps given as a sequence, or an encoder's whole output: told apart by their number."""
+        if len(hidden_states) == len(self.config.layers):
+            return torch.stack(tuple(hidden_states))
+        return tap_features(hidden_states, self.config.layers)
+
+    def project(self, tokens: Float[Tensor, "b n d"]) -> ImagePrompt:
+        """Projects tokens to every block's K and V, once for all steps: one subject.
+
+        Args:
+            tokens: What `encode` returned; zeros are the exact "off".
+
+        Returns:
+            A prompt of one subject with scale 1 and no mask.
+
+        Raises:
+            ValueError: The tokens are of another adapter.
+        """
+        if tokens.shape[-1] != self.config.token_dim:
+            raise ValueError(
+                f"These tokens are {tokens.shape[-1]} wide, and this adapter's are "
+                f"{self.config.token_dim}; encode the reference with this adapter."
+            )
+        eps = self.config.norm_eps if self.config.key_norm else None
+        pairs = [block(tokens, self.config.head_dim, eps) for block in self.blocks]
+        return ImagePrompt(
+            keys=tuple(key.unsqueeze(1) for key, _ in pairs),
+            values=tuple(value.unsqueeze(1) for _, value in pairs),
+            scale=torch.ones(1, 1, 1, device=tokens.device),
+            query_rope=self.config.query_rope,
+        )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes `config.json` and `model.safetensors`, each whole or not at all.
+
+        Raises:
+            ValueError: A weight is not a finite number.
+            OSError: The folder cannot be written; what it held before is still there.
+        """
+        storage.save(Path(folder), self.config, self.state_dict())
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+    ) -> DynaIPAdapter:
+        """Reads an adapter from a folder, or from a repository of the Hugging Face hub.
+
+        Args:
+            folder: A folder with `config.json` and `model.safetensors`, or a hub id `owner/name`.
+            dtype: Precision to hold the weights in; `None` keeps the file's.
+            device: Where to put them.
+
+        Raises:
+            ValueError: A file is missing, truncated, changed, or not of this format.
+        """
+        path = storage.locate(folder)
+        config = storage.load_config(path)
+        with torch.device("meta"):
+            adapter = cls(config)
+        shapes = {name: tuple(tensor.shape) for name, tensor in adapter.state_dict().items()}
+        weights = storage.load_weights(path, shapes)
+        adapter.load_state_dict(weights, assign=True)
+        return adapter.to(device=device, dtype=dtype)
+
+    def attach(self, pipe: DiffusionPipeline) -> PersonalPipeline:
+        """A FLUX pipeline that also takes `subjects=[...]`; see `PersonalPipeline`."""
+        # Called, not imported above: the adapter loads without diffusers.
+        from dynaip.pipeline.flux import PersonalPipeline
+
+        return PersonalPipeline(pipe, self)

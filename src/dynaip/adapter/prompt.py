@@ -1,0 +1,260 @@
+"""The conditioning as one frozen value: projecting once and passing it on *is* the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dynaip.adapter.attention import Overlap, resolve_overlap
+
+
+class BlockPrompt(NamedTuple):
+    """What one block needs.
+
+    Attributes:
+        key: "c s h m d", normalised.
+        value: "c s h m d".
+        image_weight: λ_i · M_i for the image rows, "w s n" or "w s 1".
+        text_weight: λ_i for the text rows, "w s 1": masks speak of places in the picture only.
+    """
+
+    key: Tensor
+    value: Tensor
+    image_weight: Tensor
+    text_weight: Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ImagePrompt:
+    """Every block's keys and values for the reference subjects, with their scales and masks.
+
+    The batch is 1 (the same references for every sample) or the samples' own.
+
+    Attributes:
+        keys: One tensor per block, "b s h m d", normalised as the adapter does.
+        values: One tensor per block, "b s h m d".
+        scale: λ per subject, "b s l": one for all blocks (l = 1), or one for each.
+        mask: Per subject over the packed image rows, "b s n", 0 to 1; `None` is everywhere.
+        overlap: What happens where masks meet, see `resolve_overlap`.
+        query_rope: Whether queries are taken after the rotary embedding.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+    scale: Float[Tensor, "b s l"]
+    mask: Float[Tensor, "b s n"] | None = None
+    overlap: Overlap = "sum"
+    query_rope: bool = False
+
+    @property
+    def batch(self) -> int:
+        """Samples this prompt tells apart; 1 serves any number."""
+        return self.keys[0].shape[0] if self.keys else 1
+
+    @property
+    def subjects(self) -> int:
+        """Number of subjects; 0 is the base model itself."""
+        return self.keys[0].shape[1] if self.keys else 0
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks with keys and values."""
+        return len(self.keys)
+
+    def block(self, index: int) -> BlockPrompt:
+        """The part of block `index`."""
+        scale = self.scale[..., index if self.scale.shape[-1] > 1 else 0, None]
+        image = scale
+        if self.mask is not None:
+            image = scale * resolve_overlap(self.mask, self.overlap)
+        return BlockPrompt(self.keys[index], self.values[index], image, scale)
+
+    def with_scale(self, scale: float | Sequence[float] | Tensor) -> ImagePrompt:
+        """The same references with other weights λ.
+
+        Args:
+            scale: A number for all subjects; or one per subject, "s"; or "s l", one per subject and
+                block; or "b s l", with l = 1 or the number of blocks.
+
+        Raises:
+            ValueError: The numbers do not match subjects or blocks, or are not finite.
+        """
+        given = torch.as_tensor(scale, dtype=self.scale.dtype, device=self.scale.device)
+        if not torch.isfinite(given).all():
+            raise ValueError("A scale is not a finite number; give one that is, such as 1.0.")
+        if given.ndim == 0:
+            given = given.expand(self.subjects)
+        if given.ndim == 1:
+            given = given[:, None]
+        if given.ndim == 2:
+            given = given[None]
+        batch, subjects, blocks = given.shape
+        if subjects != self.subjects or blocks not in (1, self.blocks):
+            raise ValueError(
+                f"Scales for {subjects} subject(s) and {blocks} block(s) were given, but this "
+                f"prompt has {self.subjects} subject(s) and {self.blocks} blocks; give one number "
+                "a subject, or one for each of its blocks."
+            )
+        if batch not in (1, self.batch):
+            raise ValueError(
+                f"Scales for {batch} samples were given, but this prompt holds {self.batch}."
+            )
+        return dataclasses.replace(self, scale=given)
+
+    def with_mask(
+        self, mask: Float[Tensor, "s n"] | Float[Tensor, "b s n"] | None, overlap: Overlap = "sum"
+    ) -> ImagePrompt:
+        """The same references, each only where its mask says.
+
+        Args:
+            mask: One row per subject over the packed image tokens (row-major, `height / 16` by
+                `width / 16` on FLUX), 0 to 1, soft edges allowed; `None` removes the masks.
+            overlap: See `resolve_overlap`.
+
+        Raises:
+            ValueError: The masks do not match the subjects, or leave the range from 0 to 1.
+        """
+        if mask is None:
+            return dataclasses.replace(self, mask=None, overlap=overlap)
+        mask = mask[None] if mask.ndim == 2 else mask
+        mask = mask.to(self.scale)
+        if mask.shape[1] != self.subjects:
+            raise ValueError(
+                f"{mask.shape[1]} mask(s) were given for {self.subjects} subject(s); give one "
+                "each, all ones where a subject may be anywhere."
+            )
+        if mask.shape[0] not in (1, self.batch):
+            raise ValueError(
+                f"Masks for {mask.shape[0]} samples were given, but this prompt holds "
+                f"{self.batch}; use `expand` first."
+            )
+        if not ((mask >= 0) & (mask <= 1)).all():
+            raise ValueError("Masks hold numbers from 0 to 1; divide by 255 if they are bytes.")
+        resolve_overlap(mask[..., :1], overlap)
+        return dataclasses.replace(self, mask=mask, overlap=overlap)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> ImagePrompt:
+        """Keys and values on another device or in another precision; weights keep theirs."""
+        return dataclasses.replace(
+            self,
+            keys=tuple(key.to(device=device, dtype=dtype) for key in self.keys),
+            values=tuple(value.to(device=device, dtype=dtype) for value in self.values),
+            scale=self.scale.to(device=device),
+            mask=None if self.mask is None else self.mask.to(device=device),
+        )
+
+    def repeat_interleave(self, times: int) -> ImagePrompt:
+        """Each sample `times` over, in the order of diffusers' `num_images_per_prompt`."""
+        return self._map_batch(lambda tensor: tensor.repeat_interleave(times, dim=0))
+
+    def expand(self, batch: int) -> ImagePrompt:
+        """A prompt of batch 1 for `batch` samples, without copying; else unchanged."""
+        return self._map_batch(lambda t: t.expand(batch, *t.shape[1:]) if t.shape[0] == 1 else t)
+
+    def _map_batch(self, change: Callable[[Tensor], Tensor]) -> ImagePrompt:
+        return dataclasses.replace(
+            self,
+            keys=tuple(map(change, self.keys)),
+            values=tuple(map(change, self.values)),
+            scale=change(self.scale),
+            mask=None if self.mask is None else change(self.mask),
+        )
+
+    @staticmethod
+    def empty() -> ImagePrompt:
+        """No subject at all: attached, it leaves the base as it is, bit for bit."""
+        return ImagePrompt(keys=(), values=(), scale=torch.ones(1, 0, 1))
+
+    @staticmethod
+    def join(prompts: Sequence[ImagePrompt]) -> ImagePrompt:
+        """Several subjects in one picture (Equation 9): prompts side by side on the subject axis.
+
+        Masks and scales stay with their subjects; a subject without a mask may be anywhere.
+
+        Raises:
+            ValueError: The prompts come from different adapters or encoders, or differ in batch,
+                overlap or mask size.
+        """
+        prompts = [prompt for prompt in prompts if prompt.subjects]
+        if not prompts:
+            return ImagePrompt.empty()
+        return _concatenate(prompts, axis=1)
+
+    @staticmethod
+    def stack(prompts: Sequence[ImagePrompt]) -> ImagePrompt:
+        """Several samples in one batch, each with its own references, in the given order.
+
+        Raises:
+            ValueError: There is none, or they differ in subjects, blocks, overlap or mask size.
+        """
+        if not prompts:
+            raise ValueError("There is no prompt to stack; give one for every sample.")
+        if len({prompt.subjects for prompt in prompts}) > 1:
+            raise ValueError(
+                "The samples of one batch need equally many subjects; make them in separate calls."
+            )
+        return _concatenate(prompts, axis=0)
+
+
+def _concatenate(prompts: Sequence[ImagePrompt], axis: int) -> ImagePrompt:
+    first = prompts[0]
+    if len(prompts) == 1:
+        return first
+    if len({(p.overlap, p.query_rope, p.blocks) for p in prompts}) > 1:
+        raise ValueError(
+            "These prompts differ in blocks, overlap or query convention; make all of them with "
+            "one adapter, and choose the overlap once."
+        )
+    if len({p.keys[0].shape[2:] for p in prompts if p.keys}) > 1:
+        raise ValueError(
+            "These prompts differ in tokens or heads; encode all references with one encoder."
+        )
+    if axis == 1:
+        prompts = _match_batches(prompts)
+    blocks = range(first.blocks)
+    return dataclasses.replace(
+        first,
+        keys=tuple(torch.cat([p.keys[i] for p in prompts], dim=axis) for i in blocks),
+        values=tuple(torch.cat([p.values[i] for p in prompts], dim=axis) for i in blocks),
+        scale=torch.cat(_match_scales(prompts), dim=axis),
+        mask=_join_masks(prompts, axis),
+    )
+
+
+def _match_batches(prompts: Sequence[ImagePrompt]) -> list[ImagePrompt]:
+    batch = max(prompt.batch for prompt in prompts)
+    if any(prompt.batch not in (1, batch) for prompt in prompts):
+        raise ValueError(
+            "These prompts are for batches of different sizes; every subject needs one reference "
+            "for all samples, or one for each."
+        )
+    return [prompt.expand(batch) for prompt in prompts]
+
+
+def _match_scales(prompts: Sequence[ImagePrompt]) -> list[Tensor]:
+    blocks = max(prompt.scale.shape[-1] for prompt in prompts)
+    return [prompt.scale.expand(prompt.batch, -1, blocks) for prompt in prompts]
+
+
+def _join_masks(prompts: Sequence[ImagePrompt], axis: int) -> Tensor | None:
+    sizes = {prompt.mask.shape[-1] for prompt in prompts if prompt.mask is not None}
+    if not sizes:
+        return None
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Masks of different sizes ({', '.join(map(str, sorted(sizes)))} image tokens) cannot "
+            "be joined; bring all of them to the picture's grid."
+        )
+    (size,) = sizes
+    masks = [p.scale.new_ones(1, 1, 1) if p.mask is None else p.mask for p in prompts]
+    return torch.cat(
+        [m.expand(p.batch, p.subjects, size) for m, p in zip(masks, prompts, strict=True)],
+        dim=axis,
+    )

@@ -1,0 +1,1 @@
+"""Frozen base models: where an adapter sits in them, and how it comes off again."""

@@ -1,0 +1,355 @@
+"""DynaIP in diffusers' `FluxTransformer2DModel`: its sites, our processors, on and off again.
+
+The processors hold no weights. They go into the slots that diffusers has for them, and the
+objects that were there come back on `detach`. Two facts of the installed diffusers shape the rest:
+single blocks do not tell their processor where the text ends, and `joint_attention_kwargs` reach
+a processor only under names in its signature. So a hook on the transformer adds the text length
+to them. They are arguments of the blocks, so a block that gradient checkpointing runs again sees
+what it saw before; and a pass without that argument is the base's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from diffusers import FluxTransformer2DModel
+from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
+from torch import Tensor, nn
+
+from dynaip.adapter.config import BRANCHES, Branches, DynaIPConfig
+from dynaip.adapter.prompt import ImagePrompt
+from dynaip.hosts.processor import PINNED, TEXT_LENGTH, BlockNorms, FluxImagePromptProcessor
+
+UNCONDITIONAL = "uncond"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Site:
+    """One attention of the base that an adapter adds to.
+
+    Attributes:
+        name: Its module's name in the transformer.
+        kind: The block's kind.
+        index: Its place in the adapter: double blocks, then single blocks.
+        heads: Its heads.
+        head_dim: Width of a head.
+        last: Whether the block is the last one, whose text rows nothing reads.
+    """
+
+    name: str
+    kind: Literal["double", "single"]
+    index: int
+    heads: int
+    head_dim: int
+    last: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockBranches:
+    """Rows that attend to the reference, for double and single blocks apart.
+
+    Attributes:
+        double: `"image"`, `"text"` or `"both"`.
+        single: The same for single blocks.
+    """
+
+    double: Branches
+    single: Branches
+
+    def __post_init__(self) -> None:
+        """Refuses other words.
+
+        Raises:
+            ValueError: A value is none of the three.
+        """
+        for branch in (self.double, self.single):
+            if branch not in BRANCHES:
+                raise ValueError(f"branches is one of {', '.join(BRANCHES)}; got {branch!r}.")
+
+    def rows(self, site: Site) -> Branches | None:
+        """Rows at a site. Nothing reads the last block's text rows, so they are left out."""
+        branch = self.double if site.kind == "double" else self.single
+        if not site.last:
+            return branch
+        return None if branch == "text" else "image"
+
+
+def find_sites(transformer: FluxTransformer2DModel) -> tuple[Site, ...]:
+    """Every attention of the base, in the adapter's order."""
+    blocks = [f"transformer_blocks.{i}.attn" for i in range(_double(transformer))]
+    singles = len(transformer.single_transformer_blocks)
+    blocks += [f"single_transformer_blocks.{i}.attn" for i in range(singles)]
+    sites = []
+    for index, name in enumerate(blocks):
+        attention: Any = transformer.get_submodule(name)
+        sites.append(
+            Site(
+                name=name,
+                kind="single" if name.startswith("single") else "double",
+                index=index,
+                heads=attention.heads,
+                head_dim=attention.head_dim,
+                last=index == len(blocks) - 1,
+            )
+        )
+    return tuple(sites)
+
+
+def _double(transformer: FluxTransformer2DModel) -> int:
+    return len(transformer.transformer_blocks)
+
+
+def check_base(transformer: FluxTransformer2DModel, config: DynaIPConfig) -> None:
+    """Refuses an adapter that was made for another base.
+
+    Raises:
+        ValueError: Blocks, heads or widths differ.
+    """
+    sites = find_sites(transformer)
+    found = (
+        _double(transformer),
+        len(sites) - _double(transformer),
+        sites[0].heads,
+        sites[0].head_dim,
+    )
+    wanted = (config.double_blocks, config.single_blocks, config.heads, config.head_dim)
+    if found != wanted:
+        text = "{} double and {} single blocks with {} heads of width {}"
+        raise ValueError(
+            f"This adapter is for a base of {text.format(*wanted)}, and this one has "
+            f"{text.format(*found)}; use the base that the adapter was trained on."
+        )
+
+
+def attach(
+    transformer: FluxTransformer2DModel,
+    prompt: ImagePrompt | None = None,
+    *,
+    branches: Branches | BlockBranches = "image",
+) -> Attachment:
+    """Puts processors into every site of an unmodified transformer.
+
+    Args:
+        transformer: The base; neither its weights nor its `state_dict` change.
+        prompt: What to attend to; `None` is the base, bit for bit.
+        branches: Rows that attend: `"image"` (Equations 2 and 3, inference), `"both"` (4 and 5,
+            training) or `"text"`; `BlockBranches` tells double and single blocks apart.
+
+    Returns:
+        The attachment, also a context manager that detaches.
+
+    Raises:
+        ValueError: Something else sits in the slots, or the prompt is for another base. The
+            transformer is then as it was.
+    """
+    return Attachment(transformer, prompt, branches)
+
+
+class Attachment:
+    """Our processors in a transformer, and what they attend to.
+
+    A pass that diffusers' pipelines mark as `"uncond"` (true classifier-free guidance) sees no
+    reference.
+
+    Attributes:
+        transformer: The base.
+        sites: Where the processors sit.
+    """
+
+    def __init__(
+        self,
+        transformer: FluxTransformer2DModel,
+        prompt: ImagePrompt | None,
+        branches: Branches | BlockBranches,
+    ) -> None:
+        transformer = getattr(transformer, "_orig_mod", transformer)
+        self.transformer = transformer
+        self.sites = find_sites(transformer)
+        self._modules: list[Any] = [transformer.get_submodule(site.name) for site in self.sites]
+        self._originals = [module.processor for module in self._modules]
+        _check_free(transformer, self._originals)
+        self._processors = [FluxImagePromptProcessor(site.index) for site in self.sites]
+        self._prompt: ImagePrompt | None = None
+        self._pass: str | None = None
+        self.branches = branches
+        self.set_prompt(prompt)
+        for module, ours, theirs in zip(
+            self._modules, self._processors, self._originals, strict=True
+        ):
+            _copy_backend(theirs, ours)
+            module.set_processor(ours)
+        self._hook = transformer.register_forward_pre_hook(self._announce, with_kwargs=True)
+        # The public way in which pipelines say which pass runs; the instance's attribute hides the
+        # class's method until `detach` deletes it.
+        self._cache_context = transformer.cache_context
+        transformer.cache_context = self._watch_context
+
+    @property
+    def prompt(self) -> ImagePrompt | None:
+        """What the processors attend to."""
+        return self._prompt
+
+    def set_prompt(self, prompt: ImagePrompt | None) -> None:
+        """Attends to another prompt from the next pass on; `None`, or no subjects: the base.
+
+        Raises:
+            ValueError: The prompt was projected for another base.
+        """
+        if prompt is not None and not prompt.subjects:
+            prompt = None
+        if prompt is not None:
+            _check_prompt(prompt, self.sites)
+        self._prompt = prompt
+        for processor in self._processors:
+            processor.block = prompt.block(processor.index) if prompt else None
+            processor.query_rope = prompt is not None and prompt.query_rope
+
+    @property
+    def branches(self) -> BlockBranches:
+        """Rows that attend, by kind of block; may be set between passes."""
+        return self._branches
+
+    @branches.setter
+    def branches(self, branches: Branches | BlockBranches) -> None:
+        if not isinstance(branches, BlockBranches):
+            branches = BlockBranches(double=branches, single=branches)
+        self._branches = branches
+        for site, processor in zip(self.sites, self._processors, strict=True):
+            processor.rows = branches.rows(site)
+
+    @contextlib.contextmanager
+    def record(self) -> Iterator[dict[int, BlockNorms]]:
+        """Collects every block's norms while the context lasts; off otherwise, at no cost.
+
+        Yields:
+            Norms by the block's index, those of the latest pass with a reference.
+        """
+        norms: dict[int, BlockNorms] = {}
+        for processor in self._processors:
+            processor.recorder = norms.__setitem__
+        try:
+            yield norms
+        finally:
+            for processor in self._processors:
+                processor.recorder = None
+
+    def detach(self) -> None:
+        """Puts the same processor objects back. A second call does nothing.
+
+        Raises:
+            ValueError: Someone else has replaced our processors since; nothing is changed then.
+        """
+        if self._hook is None:
+            return
+        current = [module.processor for module in self._modules]
+        if any(ours is not now for ours, now in zip(self._processors, current, strict=True)):
+            raise ValueError(
+                "Other attention processors were put over this adapter's; take those off first, "
+                "then detach."
+            )
+        for module, ours, theirs in zip(
+            self._modules, self._processors, self._originals, strict=True
+        ):
+            _copy_backend(ours, theirs)
+            module.set_processor(theirs)
+        self._hook.remove()
+        self._hook = None
+        del self.transformer.cache_context
+
+    def __enter__(self) -> Attachment:
+        """Nothing more: attaching is done."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Detaches."""
+        self.detach()
+
+    @contextlib.contextmanager
+    def _watch_context(self, name: str, **details: Any) -> Iterator[None]:
+        self._pass = name
+        try:
+            with self._cache_context(name, **details):
+                yield
+        finally:
+            self._pass = None
+
+    def _announce(
+        self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Adds the text length to the arguments of every block, unless the pass is the base's."""
+        if self._prompt is None or self._pass == UNCONDITIONAL:
+            return None
+        if args:
+            kwargs = {**dict(zip(_FORWARD_ARGUMENTS, args, strict=False)), **kwargs}
+        image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
+        _check_pass(self._prompt, image)
+        joint = {**(kwargs.get("joint_attention_kwargs") or {}), TEXT_LENGTH: text.shape[1]}
+        if transformer.gradient_checkpointing and torch.is_grad_enabled():
+            # A checkpointed block runs again in the backward pass, when the processors may hold
+            # the next prompt already; its arguments are those of the first run.
+            joint[PINNED] = tuple(processor.block for processor in self._processors)
+        return (), {**kwargs, "joint_attention_kwargs": joint}
+
+
+_FORWARD_ARGUMENTS = tuple(inspect.signature(FluxTransformer2DModel.forward).parameters)[1:]
+
+
+def _check_free(transformer: FluxTransformer2DModel, processors: list[object]) -> None:
+    if any(isinstance(processor, FluxImagePromptProcessor) for processor in processors):
+        raise ValueError(
+            "An adapter is attached to this transformer already; detach it first, or set its "
+            "prompt instead."
+        )
+    if strangers := {type(p).__name__ for p in processors if type(p) is not FluxAttnProcessor}:
+        raise ValueError(
+            f"This transformer has other attention processors ({', '.join(sorted(strangers))}); "
+            "unload what put them there, such as a stock IP-Adapter, before attaching."
+        )
+    if transformer._compiled_call_impl is not None:
+        raise ValueError(
+            "This transformer is compiled as a whole, so an attached adapter would be ignored; "
+            "attach first, or use `compile_repeated_blocks`."
+        )
+
+
+def _check_prompt(prompt: ImagePrompt, sites: tuple[Site, ...]) -> None:
+    heads, head_dim = prompt.keys[0].shape[2], prompt.keys[0].shape[4]
+    found = (prompt.blocks, heads, head_dim)
+    wanted = (len(sites), sites[0].heads, sites[0].head_dim)
+    if found != wanted:
+        text = "{} blocks of {} heads of width {}"
+        raise ValueError(
+            f"This prompt was projected for a base of {text.format(*found)}, and this one has "
+            f"{text.format(*wanted)}; use the base that the adapter was trained on."
+        )
+
+
+def _check_pass(prompt: ImagePrompt, image: Tensor) -> None:
+    batch, rows = image.shape[:2]
+    if prompt.batch not in (1, batch):
+        raise ValueError(
+            f"The prompt holds references for {prompt.batch} samples, but {batch} are being made; "
+            "use one for all, or `repeat_interleave` it by the pictures per prompt."
+        )
+    if prompt.mask is not None and prompt.mask.shape[-1] not in (1, rows):
+        raise ValueError(
+            f"The masks cover {prompt.mask.shape[-1]} image tokens, but this picture has {rows}; "
+            "bring them to its grid."
+        )
+
+
+def _copy_backend(source: Any, target: Any) -> None:
+    """Keeps an attention backend that was chosen before, or meanwhile."""
+    target._attention_backend = source._attention_backend
+    target._parallel_config = source._parallel_config

@@ -1,0 +1,179 @@
+"""The attention processor that adds a reference to a FLUX block (Equations 3, 5 and 9)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.embeddings import apply_rotary_emb
+from diffusers.models.transformers.transformer_flux import FluxAttention, _get_qkv_projections
+from torch import Tensor
+
+from dynaip.adapter.attention import add_to_rows, subject_attention
+from dynaip.adapter.config import Branches
+from dynaip.adapter.prompt import BlockPrompt
+
+TEXT_LENGTH = "image_prompt_text_length"
+PINNED = "image_prompt_blocks"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockNorms:
+    """How loud a reference is in one block: root mean squares over the rows that attend to it.
+
+    Attributes:
+        cross: Of CA, weighted, as it is added.
+        own: Of the block's own attention output on the same rows.
+    """
+
+    cross: Tensor
+    own: Tensor
+
+
+class FluxImagePromptProcessor:
+    """diffusers' `FluxAttnProcessor`, with cross-attention added before the output projection.
+
+    A plain object without parameters: it adds nothing to the base's `state_dict`. What it attends
+    to are tensor attributes, which regional compilation reads without recompiling.
+
+    Attributes:
+        block: This block's keys, values and weights; `None` is the base's own attention.
+        rows: Rows that attend; `None` is none of them.
+        query_rope: Whether queries are taken after the rotary embedding.
+        recorder: Called with the block's index and its norms; `None` records nothing.
+    """
+
+    _attention_backend = None
+    _parallel_config = None
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.block: BlockPrompt | None = None
+        self.rows: Branches | None = None
+        self.query_rope = False
+        self.recorder: Callable[[int, BlockNorms], None] | None = None
+
+    def __call__(
+        self,
+        attn: FluxAttention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        image_prompt_text_length: int | None = None,
+        image_prompt_blocks: tuple[BlockPrompt, ...] | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Attention of one block.
+
+        Args:
+            attn: The block's attention module.
+            hidden_states: Image rows in double blocks, text and image rows in single blocks.
+            encoder_hidden_states: Text rows, in double blocks.
+            attention_mask: The base's own mask.
+            image_rotary_emb: Cosines and sines for all rows.
+            image_prompt_text_length: Text rows of this pass; `None` leaves the reference out.
+            image_prompt_blocks: All blocks' conditioning, where it has to outlive this object's
+                state (see `Attachment`); `None` reads `block`.
+        """
+        query, key, value = joint_projections(attn, hidden_states, encoder_hidden_states)
+        plain_query = query
+        if image_rotary_emb is not None:
+            query, key = rotate(query, image_rotary_emb), rotate(key, image_rotary_emb)
+        attended = dispatch_attention_fn(
+            query,
+            key,
+            value,
+            attn_mask=attention_mask,
+            backend=self._attention_backend,
+            parallel_config=self._parallel_config,
+        )
+        attended = attended.flatten(2, 3).to(query.dtype)
+
+        block = self.block if image_prompt_blocks is None else image_prompt_blocks[self.index]
+        if block is not None and self.rows is not None and image_prompt_text_length is not None:
+            cross_query = query if self.query_rope else plain_query
+            attended = self._add(attended, cross_query, block, image_prompt_text_length)
+
+        if encoder_hidden_states is None:
+            return attended
+        text, image = attended.split_with_sizes(
+            [encoder_hidden_states.shape[1], hidden_states.shape[1]], dim=1
+        )
+        image = attn.to_out[1](attn.to_out[0](image.contiguous()))
+        return image, attn.to_add_out(text.contiguous())
+
+    def _add(self, attended: Tensor, query: Tensor, block: BlockPrompt, text: int) -> Tensor:
+        """Adds CA to the rows of the chosen branches."""
+        own = attended if self.recorder is None else attended.clone()
+        cross, start = cross_rows(query, block, text, self.rows)
+        cross = cross.to(attended.dtype)
+        attended = add_to_rows(attended, cross, start)
+        if self.recorder is not None:
+            own = own[:, start : start + cross.shape[1]]
+            norms = BlockNorms(cross=_root_mean_square(cross), own=_root_mean_square(own))
+            self.recorder(self.index, norms)
+        return attended
+
+
+def joint_projections(
+    attn: FluxAttention, image: Tensor, text: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalised queries and keys, and values, of text then image rows: "b n h d" each.
+
+    Split by the width of a head, as the base does it: tensor parallelism divides their number.
+    """
+    projected: Any = _get_qkv_projections(attn, image, text)
+    query, key, value = (rows.unflatten(-1, (-1, attn.head_dim)) for rows in projected[:3])
+    query, key = attn.norm_q(query), attn.norm_k(key)
+    if text is None:
+        return query, key, value
+    text_rows = [rows.unflatten(-1, (-1, attn.head_dim)) for rows in projected[3:]]
+    return (
+        torch.cat([attn.norm_added_q(text_rows[0]), query], dim=1),
+        torch.cat([attn.norm_added_k(text_rows[1]), key], dim=1),
+        torch.cat([text_rows[2], value], dim=1),
+    )
+
+
+def rotate(rows: Tensor, rotary: Any) -> Tensor:
+    """The base's rotary embedding on "b n h d"."""
+    rotated: Any = apply_rotary_emb(rows, rotary, sequence_dim=1)
+    return rotated
+
+
+def cross_rows(
+    query: Tensor, block: BlockPrompt, text: int, rows: Branches | None
+) -> tuple[Tensor, int]:
+    """CA for the rows of a branch, and the first of those rows.
+
+    Args:
+        query: Text then image queries, "b n h d".
+        block: The block's conditioning.
+        text: Number of text rows.
+        rows: The branch.
+    """
+    reference = (block.key, block.value)
+    if rows == "image":
+        return subject_attention(query[:, text:], *reference, block.image_weight), text
+    if rows == "text":
+        return subject_attention(query[:, :text], *reference, block.text_weight), 0
+    return subject_attention(query, *reference, _joint_weight(block, query.shape[1], text)), 0
+
+
+def _joint_weight(block: BlockPrompt, rows: int, text: int) -> Tensor:
+    """λ on the text rows and λ · M on the image rows."""
+    if block.image_weight.shape[-1] == 1:
+        return block.text_weight
+    weights = (
+        block.text_weight.expand(-1, -1, text),
+        block.image_weight.expand(-1, -1, rows - text),
+    )
+    batch = max(weight.shape[0] for weight in weights)
+    return torch.cat([weight.expand(batch, -1, -1) for weight in weights], dim=-1)
+
+
+def _root_mean_square(values: Tensor) -> Tensor:
+    return values.detach().float().square().mean().sqrt()
