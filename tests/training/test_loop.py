@@ -60,6 +60,9 @@ class Regression(nn.Module):
         loss = (self.blocks[1](torch.tanh(self.blocks[0](x))) - 3 * x).square().mean()
         return {"loss": loss * (float("nan") if self.calls == self.poison else 1)}
 
+    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
+        return {}
+
     def sample(self, path: Path) -> None:
         path.write_text("picture")
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
-from einops import rearrange
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from dynaip.hosts.flow import (
+    PromptEncoder,
+    add_noise,
+    encode_pictures,
+    predict_velocity,
+    shift_sigma,
+    time_shift,
+)
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder
-from dynaip.miniature.encoders import pad_tokens, save_grid
+from dynaip.miniature.encoders import save_grid
 
 SAMPLE_PROMPTS = (
     "a red dog with blue stripes sits on the beach",
@@ -31,11 +37,6 @@ SAMPLE_PROMPTS = (
 )
 
 
-def pack(latents: Float[Tensor, "b c y x"]) -> Float[Tensor, "b n k"]:
-    """FLUX's packing: 2x2 latents become one token."""
-    return rearrange(latents, "b c (y p) (x q) -> b (y x) (c p q)", p=2, q=2)
-
-
 def initialise(transformer: FluxTransformer2DModel) -> None:
     """Small normal weights; modulation and output start at zero, so every block starts silent."""
     for name, module in transformer.named_modules():
@@ -47,37 +48,10 @@ def initialise(transformer: FluxTransformer2DModel) -> None:
                 nn.init.zeros_(module.weight)
 
 
-def shift_sigma(sigma: Float[Tensor, " b"], mu: float) -> Float[Tensor, " b"]:
-    """FLUX's resolution-dependent time shift, the same map as the sampler's."""
-    return math.exp(mu) * sigma / (1 + (math.exp(mu) - 1) * sigma)
-
-
-class TextToPicture(nn.Module):
-    """The frozen front of a FLUX model: prompts to text features, as the pipeline makes them."""
-
-    def __init__(self, pipeline: FluxPipeline) -> None:
-        super().__init__()
-        self.tokenizer, self.tokenizer_2 = pipeline.tokenizer, pipeline.tokenizer_2
-        self.text_encoder = pipeline.text_encoder.requires_grad_(False).eval()
-        self.text_encoder_2 = pipeline.text_encoder_2.requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def forward(
-        self, prompts: list[str]
-    ) -> tuple[Float[Tensor, "b n d_text"], Float[Tensor, "b d_pooled"]]:
-        """Returns T5's tokens and CLIP's pooled vector."""
-        device = self.text_encoder.device
-        clip = self.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt")
-        pooled = self.text_encoder(clip.input_ids.to(device)).pooler_output
-        tokens = self.text_encoder_2(pad_tokens(self.tokenizer_2, prompts).to(device))
-        return tokens.last_hidden_state, pooled
-
-
 class BaseTask(nn.Module):
     """Flow matching on rendered pictures and their captions.
 
-    x_sigma = (1 - sigma) x + sigma noise; the transformer predicts noise - x. Sigma is
-    logit-normal, shifted as the sampler shifts it. One caption in ten is dropped.
+    Sigma is logit-normal, shifted as the sampler shifts it. One caption in ten is dropped.
 
     Args:
         pipeline: Frozen autoencoder and text encoders, and the transformer that is trained.
@@ -94,7 +68,7 @@ class BaseTask(nn.Module):
     ) -> None:
         super().__init__()
         self.pipeline, self.size, self.subjects = pipeline, size, tuple(subjects)
-        self.text = TextToPicture(pipeline)
+        self.prompts = PromptEncoder(pipeline)
         self.transformer: FluxTransformer2DModel = pipeline.transformer
         self.vae: PatchAutoencoder = pipeline.vae.requires_grad_(False)
         self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2)
@@ -108,10 +82,8 @@ class BaseTask(nn.Module):
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
-        pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        latents = pack(self.vae.encode(pixels).latent_dist.mode())
         return {
-            "latents": latents,
+            "images": images.permute(0, 3, 1, 2).contiguous(),
             "noise": torch.from_numpy(np.stack([sample["noise"] for sample in samples])),
             "sigma": torch.tensor([sample["sigma"] for sample in samples]),
             "guidance": torch.tensor([sample["guidance"] for sample in samples]),
@@ -119,50 +91,41 @@ class BaseTask(nn.Module):
         }
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
         sigma = shift_sigma(batch["sigma"], self.mu)
-        mix = sigma[:, None, None]
-        noisy = (1 - mix) * batch["latents"] + mix * batch["noise"]
-        text, pooled = self.text(batch["prompts"])
-        guidance = torch.ones_like(sigma)
-        velocity = self.velocity(self.transformer, noisy, sigma, guidance, text, pooled)
-        error = (velocity.float() - (batch["noise"] - batch["latents"])).square().mean((1, 2))
+        velocity = predict_velocity(
+            self.transformer,
+            add_noise(latents, noise, sigma),
+            sigma,
+            torch.ones_like(sigma),
+            *self.prompts(batch["prompts"]),
+        )
+        error = (velocity - (noise - latents)).square().mean((1, 2))
         return {"loss": error.mean(), **_by_noise(error, sigma)}
 
-    def velocity(
-        self,
-        transformer: FluxTransformer2DModel,
-        noisy: Float[Tensor, "b n k"],
-        sigma: Float[Tensor, " b"],
-        guidance: Float[Tensor, " b"],
-        text: Float[Tensor, "b n_text d_text"],
-        pooled: Float[Tensor, "b d_pooled"],
-    ) -> Float[Tensor, "b n k"]:
-        """The transformer's prediction, called as `FluxPipeline` calls it."""
-        return transformer(
-            hidden_states=noisy,
-            timestep=sigma,
-            guidance=guidance,
-            encoder_hidden_states=text,
-            pooled_projections=pooled,
-            img_ids=position_ids(self.size // (2 * self.vae.factor), noisy),
-            txt_ids=noisy.new_zeros(text.shape[1], 3),
-            return_dict=False,
-        )[0]
+    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
+        return {}
+
+    def sample(self, path: Path) -> None:
+        self._draw(
+            path, guidance_scale=1.0, true_cfg_scale=3.0, negative_prompt=[""] * len(SAMPLE_PROMPTS)
+        )
 
     @torch.no_grad()
-    def sample(self, path: Path) -> None:
-        images = self.pipeline(
-            list(SAMPLE_PROMPTS) * 2,
-            height=self.size,
-            width=self.size,
-            num_inference_steps=20,
-            guidance_scale=1.0,
-            true_cfg_scale=3.0,
-            negative_prompt=[""] * (2 * len(SAMPLE_PROMPTS)),
-            max_sequence_length=40,
-            generator=torch.Generator().manual_seed(0),
-        ).images
-        save_grid(images, path, columns=len(SAMPLE_PROMPTS))
+    def _draw(self, path: Path, **guidance: Any) -> None:
+        # Eager: compiling for a batch of this size would cost more than the pictures.
+        with torch.compiler.set_stance("force_eager"):
+            images = self.pipeline(
+                list(SAMPLE_PROMPTS),
+                height=self.size,
+                width=self.size,
+                num_inference_steps=20,
+                num_images_per_prompt=2,
+                max_sequence_length=40,
+                generator=torch.Generator().manual_seed(0),
+                **guidance,
+            ).images
+        save_grid(images, path, columns=8)
 
     def export(self, folder: Path) -> None:
         self.transformer.save_pretrained(folder / "transformer")
@@ -183,49 +146,24 @@ class GuidanceTask(BaseTask):
         self.teacher = copy.deepcopy(self.transformer).requires_grad_(False).eval()
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
         sigma = shift_sigma(batch["sigma"], self.mu)
-        mix = sigma[:, None, None]
-        noisy = (1 - mix) * batch["latents"] + mix * batch["noise"]
-        text, pooled = self.text(batch["prompts"])
-        empty, pooled_empty = self.text([""] * len(sigma))
+        noisy = add_noise(latents, noise, sigma)
+        prompt, empty = self.prompts(batch["prompts"]), self.prompts([""] * len(sigma))
         # A quarter of the samples have no guidance and see the data.
         guidance = 1 + (self.largest - 1) * (batch["guidance"] * 4 / 3 - 1 / 3).clamp_min(0)
         with torch.no_grad():
             ones = torch.ones_like(sigma)
-            wanted = self.velocity(self.teacher, noisy, sigma, ones, text, pooled).float()
-            plain = self.velocity(self.teacher, noisy, sigma, ones, empty, pooled_empty).float()
+            wanted = predict_velocity(self.teacher, noisy, sigma, ones, *prompt)
+            plain = predict_velocity(self.teacher, noisy, sigma, ones, *empty)
             guided = plain + guidance[:, None, None] * (wanted - plain)
-            data = batch["noise"] - batch["latents"]
-            target = torch.where((guidance > 1)[:, None, None], guided, data)
-        velocity = self.velocity(self.transformer, noisy, sigma, guidance, text, pooled)
-        error = (velocity.float() - target).square().mean((1, 2))
+            target = torch.where((guidance > 1)[:, None, None], guided, noise - latents)
+        velocity = predict_velocity(self.transformer, noisy, sigma, guidance, *prompt)
+        error = (velocity - target).square().mean((1, 2))
         return {"loss": error.mean(), "data": _mean_where(error, guidance <= 1)}
 
-    @torch.no_grad()
     def sample(self, path: Path) -> None:
-        images = self.pipeline(
-            list(SAMPLE_PROMPTS) * 2,
-            height=self.size,
-            width=self.size,
-            num_inference_steps=20,
-            guidance_scale=3.0,
-            max_sequence_length=40,
-            generator=torch.Generator().manual_seed(0),
-        ).images
-        save_grid(images, path, columns=len(SAMPLE_PROMPTS))
-
-
-def time_shift(scheduler: FlowMatchEulerDiscreteScheduler, image_tokens: int) -> float:
-    """The mu of `FluxPipeline` for this many image tokens (its `calculate_shift`)."""
-    c = scheduler.config
-    slope = (c.max_shift - c.base_shift) / (c.max_image_seq_len - c.base_image_seq_len)
-    return c.base_shift + slope * (image_tokens - c.base_image_seq_len)
-
-
-def position_ids(side: int, like: Tensor) -> Float[Tensor, "n 3"]:
-    """FLUX's image ids of a square grid of packed tokens: (0, row, column)."""
-    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    return torch.stack([torch.zeros_like(rows), rows, columns], -1).flatten(0, 1).to(like)
+        self._draw(path, guidance_scale=3.0)
 
 
 def _by_noise(error: Float[Tensor, " b"], sigma: Float[Tensor, " b"]) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,11 +31,11 @@ from transformers import (
     T5Tokenizer,
 )
 
+from dynaip.hosts.flow import pad_tokens
+from dynaip.hosts.vision import clip_pixels
 from dynaip.miniature import toyland
 from dynaip.miniature.tokenizers import train_clip_tokenizer, train_t5_tokenizer
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SPECIFIC = (
     "category",
     "main_colour",
@@ -48,13 +47,6 @@ SPECIFIC = (
 )
 AGNOSTIC = ("facing", "posture", "position")
 SHARED = ("scene", "light", "light_colour", "style")
-
-
-def clip_pixels(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """Pictures, 0 to 255, normalised with CLIP's mean and deviation."""
-    mean = torch.tensor(CLIP_MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=images.device).view(3, 1, 1)
-    return (images.float() / 255 - mean) / std
 
 
 def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
@@ -170,6 +162,9 @@ class EncoderTask(nn.Module):
             "read": read,
         }
 
+    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
+        return {}
+
     def sample(self, path: Path) -> None:
         """Encoders make no pictures."""
 
@@ -182,16 +177,6 @@ class EncoderTask(nn.Module):
         text_encoder_2 = T5EncoderModel(self.t5.config)
         text_encoder_2.encoder.load_state_dict(self.t5.encoder.state_dict())
         text_encoder_2.save_pretrained(folder / "text_encoder_2")
-
-
-def pad_tokens(tokenizer: T5Tokenizer, prompts: list[str]) -> Tensor:
-    """T5 tokens `(b, n)`, padded to the batch's longest prompt rounded up to 8.
-
-    Varying the padding while training makes any `max_sequence_length` that fits do at inference.
-    """
-    return tokenizer(
-        prompts, padding=True, truncation=True, pad_to_multiple_of=8, return_tensors="pt"
-    ).input_ids
 
 
 class CaptionedPictures(Dataset[dict[str, Any]]):

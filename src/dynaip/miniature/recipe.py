@@ -153,6 +153,9 @@ class AutoencoderTask(nn.Module):
         psnr = torch.tensor(round_trip_psnr(pixels, decoded.detach()))
         return {"loss": F.mse_loss(decoded, pixels) * 100, "psnr": psnr}
 
+    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
+        return {}
+
     def sample(self, path: Path) -> None:
         """The log's PSNR says more than a picture of it."""
 

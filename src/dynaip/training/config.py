@@ -10,7 +10,15 @@ from typing import Any
 # Fields that may differ between a checkpoint and the run that resumes it: they change when a run
 # stops, how fast it goes and what it writes, not what it computes at a step.
 FREE_ON_RESUME = frozenset(
-    {"steps", "log_every", "sample_every", "checkpoint_minutes", "checkpoints_kept", "workers"}
+    {
+        "steps",
+        "log_every",
+        "diagnose_every",
+        "sample_every",
+        "checkpoint_minutes",
+        "checkpoints_kept",
+        "workers",
+    }
 )
 
 
@@ -32,6 +40,7 @@ class TrainingConfig:
         compile: Compile the task's forward pass with `torch.compile`.
         seed: Sample `i` of the run is a function of `(seed, i)`.
         log_every: Steps between rows of `log.jsonl`.
+        diagnose_every: Steps between the task's own diagnostics, 0 for none.
         sample_every: Steps between sample pictures, 0 for none.
         checkpoint_minutes: Minutes between checkpoints.
         checkpoints_kept: How many checkpoints stay on disk.
@@ -51,6 +60,7 @@ class TrainingConfig:
     compile: bool = False
     seed: int = 0
     log_every: int = 20
+    diagnose_every: int = 0
     sample_every: int = 0
     checkpoint_minutes: float = 5.0
     checkpoints_kept: int = 2

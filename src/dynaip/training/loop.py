@@ -125,6 +125,9 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
 
             if log and (step % config.log_every == 0 or step == config.steps):
                 row = {name: value.detach() for name, value in output.items()}
+                if config.diagnose_every and step % config.diagnose_every == 0:
+                    with accelerator.autocast():
+                        row |= task.diagnose(batch)
                 log.write(step, {**row, "gradient_norm": norm}, config)
                 bar.set_postfix(loss=f"{float(row['loss']):.4f}")
             if config.sample_every and step % config.sample_every == 0:
@@ -266,7 +269,7 @@ class _Log:
         path.write_text("".join(f"{row}\n" for row in kept))
         self._step, self._time = start, time.monotonic()
 
-    def write(self, step: int, values: dict[str, Tensor], config: TrainingConfig) -> None:
+    def write(self, step: int, values: dict[str, Any], config: TrainingConfig) -> None:
         now = time.monotonic()
         rate = (step - self._step) * config.batch_size / max(now - self._time, 1e-9)
         self._step, self._time = step, now

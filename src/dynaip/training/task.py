@@ -30,6 +30,10 @@ class Task(Protocol):
         """Returns `loss` (scalar, with gradient) and any further scalars to log."""
         ...
 
+    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Dearer numbers to log now and then, without gradients; may be empty."""
+        ...
+
     def sample(self, path: Path) -> None:
         """Writes pictures that show how far training has come (may do nothing)."""
         ...

@@ -1,0 +1,53 @@
+"""`dynaip miniature`: render the world, train the small FLUX, put the bundle together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The miniature: Toyland and a small FLUX of it.")
+
+Runs = Annotated[Path, typer.Option(help="Folder of the run folders, one per stage.")]
+Recipe = Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")]
+
+
+@app.command()
+def train(
+    stage: Annotated[str, typer.Option(help="vae, encoder, base, guidance, or all of them.")],
+    recipe: Recipe = "64px",
+    runs: Runs = Path("runs/miniature"),
+    steps: Annotated[int | None, typer.Option(help="Stop after this many steps instead.")] = None,
+) -> None:
+    """Train a stage, or go on where it stopped; `accelerate launch -m dynaip` works too."""
+    from rich.console import Console
+
+    from dynaip.miniature.recipe import STAGES, build_task, load_recipe
+    from dynaip.training.config import TrainingConfig
+    from dynaip.training.loop import train as run
+
+    values = load_recipe(recipe)
+    for name in STAGES if stage == "all" else (stage,):
+        settings = dict(values["train"].get(name, {}))
+        if steps is not None:
+            settings["steps"] = steps
+        task = build_task(name, values, runs)
+        identity = {"stage": name, **{k: v for k, v in values.items() if k != "train"}}
+        export = run(task, TrainingConfig.from_dict(settings), runs / name, identity=identity)
+        Console().print(f"Stage {name}: the weights are in {export}.")
+
+
+@app.command()
+def bundle(
+    target: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/miniature"),
+    recipe: Recipe = "64px",
+    runs: Runs = Path("runs/miniature"),
+) -> None:
+    """Put the trained stages together into a folder that FluxPipeline opens."""
+    from rich.console import Console
+
+    from dynaip.miniature import recipe as recipes
+
+    recipes.bundle(recipes.load_recipe(recipe), runs, target)
+    Console().print(f"The miniature is in {target}.")

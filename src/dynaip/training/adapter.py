@@ -1,0 +1,217 @@
+"""The adapter's training (Sections 4.1, 4.2 and B.1): the same task on every base."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from diffusers import FluxPipeline
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dynaip.adapter.features import tap_features
+from dynaip.adapter.model import DynaIPAdapter
+from dynaip.adapter.prompt import ImagePrompt
+from dynaip.hosts.flow import (
+    PromptEncoder,
+    add_noise,
+    encode_pictures,
+    predict_velocity,
+    shift_sigma,
+    time_shift,
+)
+from dynaip.hosts.flux import attach
+from dynaip.hosts.vision import encode_references
+
+Pairs = Callable[[int], Dataset[dict[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drops:
+    """Probabilities of leaving a condition out (Section B.1), each on its own share of samples."""
+
+    text: float = 0.05
+    image: float = 0.05
+    both: float = 0.05
+
+    def draw(self, rng: np.random.Generator) -> tuple[bool, bool]:
+        """Whether this sample loses its text, and its image."""
+        chance = rng.random()
+        text = chance < self.text
+        image = self.text <= chance < self.text + self.image
+        both = self.text + self.image <= chance < self.text + self.image + self.both
+        return text or both, image or both
+
+
+class Draws(NamedTuple):
+    """What is random about one sample, beyond its pictures."""
+
+    noise: np.ndarray
+    sigma: np.float32
+    keep: np.ndarray
+    drop_text: bool
+    drop_image: bool
+
+
+class AdapterTask(nn.Module):
+    """Flow matching through a frozen base, of which only the adapter learns.
+
+    Reference tokens meet the text and the image rows of every block (Equations 4 and 5).
+
+    Args:
+        pipeline: The frozen base with its image encoder.
+        adapter: What is trained.
+        pairs: Makes the dataset of a seed; its items hold `image` and `reference`, uint8
+            "h w 3", and `prompt`.
+        drops: Condition drops.
+        text_length: T5 tokens a prompt is padded to; see `PromptEncoder`.
+        show: Writes sample pictures, given the pipeline, the adapter and a path.
+    """
+
+    def __init__(
+        self,
+        pipeline: FluxPipeline,
+        adapter: DynaIPAdapter,
+        pairs: Pairs,
+        *,
+        drops: Drops | None = None,
+        text_length: int | None = None,
+        show: Callable[[FluxPipeline, DynaIPAdapter, Path], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.pipeline, self.pairs, self.show = pipeline, pairs, show
+        self.drops = drops or Drops()
+        self.prompts = PromptEncoder(pipeline, text_length)
+        self.vae = pipeline.vae.requires_grad_(False).eval()
+        self.image_encoder = pipeline.image_encoder.requires_grad_(False).eval()
+        self.transformer = pipeline.transformer.requires_grad_(False)
+        self.adapter = adapter
+        self.attachment = attach(self.transformer, branches=adapter.config.train_branches)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles the base's blocks, which are most of the work."""
+        self.transformer.compile_repeated_blocks(*args, **kwargs)
+
+    def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
+        return DrawnPairs(self.pairs(seed), seed, self)
+
+    def draw(self, rng: np.random.Generator, image: UInt8[np.ndarray, "h w 3"]) -> Draws:
+        """Draws one sample's noise, time, expert drop and condition drops."""
+        side = 2 * self.pipeline.vae_scale_factor
+        tokens = (image.shape[0] // side) * (image.shape[1] // side)
+        drop_text, drop_image = self.drops.draw(rng)
+        config = self.adapter.config
+        keep = np.zeros(len(config.layers), dtype=bool)
+        while not keep.any():
+            keep = rng.random(len(config.layers)) >= config.expert_drop
+        return Draws(
+            noise=rng.standard_normal(
+                (tokens, self.transformer.config.in_channels), dtype=np.float32
+            ),
+            sigma=np.float32(1 / (1 + np.exp(-rng.standard_normal()))),
+            keep=keep,
+            drop_text=drop_text,
+            drop_image=drop_image,
+        )
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        draws: list[Draws] = [sample["draws"] for sample in samples]
+        return {
+            "images": _stack_pictures([sample["image"] for sample in samples]),
+            "references": _stack_pictures([sample["reference"] for sample in samples]),
+            "prompts": [
+                "" if draw.drop_text else sample["prompt"]
+                for sample, draw in zip(samples, draws, strict=True)
+            ],
+            "noise": torch.from_numpy(np.stack([draw.noise for draw in draws])),
+            "sigma": torch.tensor([draw.sigma for draw in draws]),
+            "keep": torch.from_numpy(np.stack([draw.keep for draw in draws])),
+            "drop_image": torch.tensor([draw.drop_image for draw in draws]),
+        }
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        features = self._features(batch["references"])
+        fused = self.adapter.encode(features, keep=batch["keep"], drop=batch["drop_image"])
+        error = self._error(batch, self.adapter.project(fused.tokens))
+        weights = fused.coefficients.detach()
+        entropy = -(weights * weights.clamp_min(1e-9).log()).sum(-1).mean()
+        levels = {f"router_{level}": w for level, w in enumerate(weights.mean(0))}
+        return {"loss": error.mean(), "router_entropy": entropy, **levels}
+
+    @torch.no_grad()
+    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
+        """*Is the reference used?* The loss with the right, a wrong and the null reference.
+
+        All three see the same noise and prompts, so their differences are the reference's doing:
+        `used` is (wrong - right) / wrong, and stays at 0 while the adapter is ignored.
+        `attention_ratio` is the norm of the cross-attention over that of the block's own.
+        """
+        features = self._features(batch["references"])
+        variants = {
+            "right": features,
+            "wrong": features.roll(1, dims=1),
+            "null": torch.zeros_like(features),
+        }
+        losses = {}
+        with self.attachment.record() as norms:
+            for name, taps in variants.items():
+                losses[name] = float(self._error(batch, self._project(taps)).mean())
+                if name == "right":
+                    ratio = sum(float(n.cross / n.own) for n in norms.values()) / len(norms)
+        return {
+            **{f"loss_{name}": loss for name, loss in losses.items()},
+            "used": (losses["wrong"] - losses["right"]) / losses["wrong"],
+            "attention_ratio": ratio,
+        }
+
+    def _project(self, features: Float[Tensor, "l b n d"]) -> ImagePrompt:
+        return self.adapter.project(self.adapter.encode(features).tokens)
+
+    def _features(self, references: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "l b n d"]:
+        hidden_states = encode_references(self.image_encoder, references)
+        return tap_features(hidden_states, self.adapter.config.layers)
+
+    def _error(self, batch: dict[str, Any], prompt: ImagePrompt) -> Float[Tensor, " b"]:
+        latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
+        sigma = shift_sigma(
+            batch["sigma"], time_shift(self.pipeline.scheduler, latents.shape[1])
+        )
+        self.attachment.set_prompt(prompt)
+        velocity = predict_velocity(
+            self.transformer,
+            add_noise(latents, noise, sigma),
+            sigma,
+            torch.ones_like(sigma),
+            *self.prompts(batch["prompts"]),
+        )
+        return (velocity - (noise - latents)).square().mean((1, 2))
+
+    @torch.no_grad()
+    def sample(self, path: Path) -> None:
+        if self.show:
+            with torch.compiler.set_stance("force_eager"):
+                self.show(self.pipeline, self.adapter, path)
+
+    def export(self, folder: Path) -> None:
+        self.adapter.save_pretrained(folder / "adapter")
+
+
+class DrawnPairs(Dataset[dict[str, Any]]):
+    """Pairs with each sample's draws, from `(seed, index)`."""
+
+    def __init__(self, pairs: Dataset[dict[str, Any]], seed: int, task: AdapterTask) -> None:
+        self.pairs, self.seed, self.task = pairs, seed, task
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self.pairs[index]
+        rng = np.random.default_rng([self.seed, index, 1])
+        return {**pair, "draws": self.task.draw(rng, pair["image"])}
+
+
+def _stack_pictures(pictures: list[UInt8[np.ndarray, "h w 3"]]) -> UInt8[Tensor, "b 3 h w"]:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
