@@ -31,9 +31,9 @@ BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
+    LookupError,
+    RuntimeError,
     EOFError,
-    IndexError,
-    KeyError,
     struct.error,
     zlib.error,
 )

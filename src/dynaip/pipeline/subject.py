@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ from dynaip.pipeline.reference import PathLike, on_white, open_picture
 
 Box = Sequence[float]
 Granularity = tuple[float, float, float]
-Mask = PathLike | Image.Image | np.ndarray | Tensor | Box
+Drawn = PathLike | Image.Image | np.ndarray | Tensor
+Mask = Drawn | Box
 Grid = tuple[int, int]
 
 # A mask is drawn at some size and used at another; more than this and it is for another picture.
@@ -84,13 +86,13 @@ def token_mask(mask: Mask, grid: Grid) -> Float[np.ndarray, " n"]:
     Raises:
         ValueError: The mask is empty, broken, of another shape than the picture, or not a mask.
     """
-    if isinstance(mask, tuple | list):
-        tokens = _box_tokens(mask, grid)
-    else:
+    if isinstance(mask, str | os.PathLike | Image.Image | np.ndarray | Tensor):
         pixels = _read_mask(mask)
         _check_aspect(pixels.shape, grid)
         rows, columns = (_overlap(n, size) for n, size in zip(grid, pixels.shape, strict=True))
         tokens = rows @ pixels @ columns.T
+    else:
+        tokens = _box_tokens(mask, grid)
     if not tokens.any():
         raise ValueError("The mask is empty, so its subject would not be seen; mark where it goes.")
     return tokens.clip(0, 1).ravel().astype(np.float32)
@@ -123,7 +125,7 @@ def _overlap(cells: int, pixels: int) -> Float[np.ndarray, "cells pixels"]:
     return shared.clip(0) * (cells / pixels)
 
 
-def _read_mask(mask: PathLike | Image.Image | np.ndarray | Tensor) -> Float[np.ndarray, "y x"]:
+def _read_mask(mask: Drawn) -> Float[np.ndarray, "y x"]:
     if isinstance(mask, Tensor):
         mask = mask.detach().cpu().numpy()
     if not isinstance(mask, np.ndarray):
