@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diffusers import FluxPipeline
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -29,6 +30,8 @@ from dynaip.hosts.flux import attach
 from dynaip.hosts.vision import encode_references
 
 Pairs = Callable[[int], Dataset[dict[str, Any]]]
+
+SAMPLE_SEED = 1_000_003  # pairs of the sample sheets, apart from those of any sensible run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,6 @@ class AdapterTask(nn.Module):
             "h w 3", and `prompt`.
         drops: Condition drops.
         text_length: T5 tokens a prompt is padded to; see `PromptEncoder`.
-        show: Writes sample pictures, given the pipeline, the adapter and a path.
     """
 
     def __init__(
@@ -81,10 +83,9 @@ class AdapterTask(nn.Module):
         *,
         drops: Drops | None = None,
         text_length: int | None = None,
-        show: Callable[[FluxPipeline, DynaIPAdapter, Path], None] | None = None,
     ) -> None:
         super().__init__()
-        self.pipeline, self.pairs, self.show = pipeline, pairs, show
+        self.pipeline, self.pairs = pipeline, pairs
         self.drops = drops or Drops()
         self.prompts = PromptEncoder(pipeline, text_length)
         self.vae = pipeline.vae.requires_grad_(False).eval()
@@ -178,9 +179,7 @@ class AdapterTask(nn.Module):
 
     def _error(self, batch: dict[str, Any], prompt: ImagePrompt) -> Float[Tensor, " b"]:
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
-        sigma = shift_sigma(
-            batch["sigma"], time_shift(self.pipeline.scheduler, latents.shape[1])
-        )
+        sigma = shift_sigma(batch["sigma"], time_shift(self.pipeline.scheduler, latents.shape[1]))
         self.attachment.set_prompt(prompt)
         velocity = predict_velocity(
             self.transformer,
@@ -193,9 +192,34 @@ class AdapterTask(nn.Module):
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
-        if self.show:
-            with torch.compiler.set_stance("force_eager"):
-                self.show(self.pipeline, self.adapter, path)
+        """A sheet of eight pairs: reference, picture, and the model with DDS on and off."""
+        dataset = self.pairs(SAMPLE_SEED)
+        pairs = [dataset[index] for index in range(8)]
+        size = pairs[0]["image"].shape[0]
+        rows = [[_picture(pair[name], size) for pair in pairs] for name in ("reference", "image")]
+        references = _stack_pictures([pair["reference"] for pair in pairs])
+        prompt = self._project(self._features(references.to(self.transformer.device)))
+        trained = self.attachment.branches
+        # Eager: compiling for a batch of this size would cost more than the pictures.
+        with torch.compiler.set_stance("force_eager"):
+            for branches in ("image", "both"):
+                self.attachment.branches = branches
+                self.attachment.set_prompt(prompt)
+                rows.append(self._generate([pair["prompt"] for pair in pairs], size))
+        self.attachment.branches = trained
+        sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+        Image.fromarray(sheet).save(path)
+
+    def _generate(self, prompts: list[str], size: int) -> list[UInt8[np.ndarray, "h w 3"]]:
+        images = self.pipeline(
+            prompts,
+            height=size,
+            width=size,
+            num_inference_steps=20,
+            max_sequence_length=min(512, self.pipeline.tokenizer_2.model_max_length),
+            generator=torch.Generator().manual_seed(0),
+        ).images
+        return [np.asarray(image) for image in images]
 
     def export(self, folder: Path) -> None:
         self.adapter.save_pretrained(folder / "adapter")
@@ -211,6 +235,10 @@ class DrawnPairs(Dataset[dict[str, Any]]):
         pair = self.pairs[index]
         rng = np.random.default_rng([self.seed, index, 1])
         return {**pair, "draws": self.task.draw(rng, pair["image"])}
+
+
+def _picture(array: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+    return np.asarray(Image.fromarray(array).resize((size, size)))
 
 
 def _stack_pictures(pictures: list[UInt8[np.ndarray, "h w 3"]]) -> UInt8[Tensor, "b 3 h w"]:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import dynaip
+from dynaip.apps.cli import miniature, train
 from dynaip.apps.cli.errors import run
 
 app = typer.Typer(
@@ -38,6 +39,10 @@ def root(
 
     Every verb takes --debug, which shows the traceback of an error.
     """
+
+
+app.command()(train.train)
+app.add_typer(miniature.app, name="miniature")
 
 
 def main() -> None:

@@ -1,0 +1,63 @@
+"""`dynaip train`: the adapter's two stages, on the miniature or on FLUX."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = (
+        "miniature"
+    ),
+    stage: Annotated[int, typer.Option(min=1, max=2, help="1 intra-pair, 2 cross-pair.")] = 1,
+    runs: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs/adapter"),
+    model: Annotated[str | None, typer.Option(help="The base, instead of the recipe's.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Adapter to start from; stage 2 takes stage 1's.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
+) -> None:
+    """Train an adapter, or go on where it stopped; `accelerate launch -m dynaip` works too."""
+    import dataclasses
+
+    from dynaip.pipeline.flux import load
+    from dynaip.training import recipe as recipes
+    from dynaip.training.loop import train as run
+
+    values = recipes.load_recipe(recipe)
+    config = recipes.stage_config(values, stage)
+    if steps is not None:
+        config = dataclasses.replace(config, steps=steps)
+    if stage == 2 and start is None:
+        start = runs / "stage1" / "export" / "adapter"
+        if not start.is_dir():
+            raise ValueError(
+                f"Stage 2 starts from stage 1's adapter, and there is none at {start}; train "
+                "stage 1 first, or give --start."
+            )
+    task = recipes.build_task(values, stage, load(model or values["model"]), start)
+    export = run(
+        task,
+        config,
+        runs / f"stage{stage}",
+        identity={"stage": stage, "recipe": values},
+        on_log=_tell,
+    )
+    typer.echo(f"Stage {stage}: the adapter is in {export / 'adapter'}.")
+
+
+def _tell(row: dict[str, Any]) -> None:
+    """Answers *is the reference used?* in words, whenever it has been measured."""
+    if "used" not in row:
+        return
+    answer = "yes" if row["used"] > 0.01 else "not yet"
+    typer.echo(
+        f"step {row['step']}: loss {row['loss']:.4f}; is the reference used? {answer}: right "
+        f"{row['loss_right']:.4f}, wrong {row['loss_wrong']:.4f}, null {row['loss_null']:.4f}; "
+        f"cross-attention / own attention {row['attention_ratio']:.3f}; router entropy "
+        f"{row['router_entropy']:.3f} of {math.log(3):.3f}"
+    )

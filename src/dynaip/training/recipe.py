@@ -1,0 +1,98 @@
+"""An adapter's recipe: the base, the adapter's shape, the pairs, and the two stages."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxPipeline
+
+from dynaip.adapter.config import DynaIPConfig
+from dynaip.adapter.model import DynaIPAdapter
+from dynaip.data.folder import FolderPairs
+from dynaip.miniature.pairs import ToylandPairs
+from dynaip.training.adapter import AdapterTask, Drops, Pairs
+from dynaip.training.config import TrainingConfig
+
+KEYS = {"model", "size", "text_length", "data", "adapter", "drops", "stage1", "stage2"}
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files(__package__) / "recipes"
+    names = (entry.name for entry in folder.iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str) -> dict[str, Any]:
+    """Reads a recipe by the name of a shipped one, or from a TOML file.
+
+    Raises:
+        ValueError: There is no such recipe, it is not TOML, or it has unknown or missing keys.
+    """
+    shipped = resources.files(__package__) / "recipes" / f"{name_or_path}.toml"
+    try:
+        text = (shipped if shipped.is_file() else Path(name_or_path)).read_text()
+        recipe = tomllib.loads(text)
+    except OSError as error:
+        raise ValueError(
+            f"There is no recipe {name_or_path!r}; give the path of a TOML file, or one of "
+            f"{', '.join(shipped_recipes())}."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"The recipe {name_or_path!r} is not valid TOML: {error}.") from error
+    if unknown := sorted(recipe.keys() - KEYS):
+        raise ValueError(f"The recipe has unknown keys: {', '.join(unknown)}.")
+    if missing := sorted(KEYS - {"text_length", "drops"} - recipe.keys()):
+        raise ValueError(f"The recipe lacks: {', '.join(missing)}.")
+    return recipe
+
+
+def stage_config(recipe: dict[str, Any], stage: int) -> TrainingConfig:
+    """The training settings of stage 1 or 2."""
+    settings = dict(recipe[f"stage{stage}"])
+    settings.pop("pairing")
+    return TrainingConfig.from_dict(settings)
+
+
+def build_task(
+    recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, start: Path | None = None
+) -> AdapterTask:
+    """The adapter's task of one stage.
+
+    Args:
+        recipe: As `load_recipe` reads it.
+        stage: 1 (intra-pair) or 2 (cross-pair).
+        pipeline: The frozen base, with its image encoder.
+        start: Folder of the adapter to start from; `None` starts from a new one.
+    """
+    if start is None:
+        torch.manual_seed(recipe[f"stage{stage}"].get("seed", 0))
+        adapter = DynaIPAdapter(DynaIPConfig(**_as_config(recipe["adapter"])))
+    else:
+        adapter = DynaIPAdapter.from_pretrained(start, dtype=torch.float32)
+    return AdapterTask(
+        pipeline,
+        adapter,
+        _pairs(recipe, stage, pipeline),
+        drops=Drops(**recipe.get("drops", {})),
+        text_length=recipe.get("text_length"),
+    )
+
+
+def _as_config(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+
+
+def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline) -> Pairs:
+    pairing, size = recipe[f"stage{stage}"]["pairing"], recipe["size"]
+    reference_size = pipeline.image_encoder.config.image_size
+    data = recipe["data"]
+    if data["source"] == "toyland":
+        return lambda seed: ToylandPairs(seed, pairing, size, reference_size)
+    if data["source"] == "folder":
+        return lambda seed: FolderPairs(Path(data[pairing]), seed, size, reference_size)
+    raise ValueError(f"data.source is toyland or folder; got {data['source']!r}.")
