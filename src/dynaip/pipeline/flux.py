@@ -73,18 +73,12 @@ def load(
         raise ValueError(
             f"{folder} holds no model: its model_index.json is missing; give a pipeline's folder."
         )
-    if not folder.is_dir() and not _is_hub_id(str(model)):
-        raise ValueError(f"There is no model at {folder}; check the path, or give a hub id.")
     try:
         pipe = FluxPipeline.from_pretrained(str(model), torch_dtype=dtype)
     except (OSError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"The model {model} cannot be loaded: {first}") from error
     return cast(FluxPipeline, pipe.to(device))
-
-
-def _is_hub_id(model: str) -> bool:
-    return model.count("/") == 1 and not model.startswith((".", "/", "~"))
 
 
 class PersonalPipeline:
