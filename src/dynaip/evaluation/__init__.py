@@ -1,0 +1,1 @@
+"""Measuring personalised generation where the truth is known: probes, figures, statistics."""

@@ -1,0 +1,152 @@
+"""A figure: one measured number with its yardstick, its interval and the target it is held to."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int, Shaped
+
+from dynaip.evaluation.factors import UNANSWERABLE
+from dynaip.evaluation.statistics import cluster_bootstrap_ratio
+
+# A factor that the probe itself reads less reliably than this cannot be measured with it.
+MEASURABLE = 0.9
+# Values that say a detail is not there; such subjects cannot show whether it was kept.
+ABSENT = {"glyph": "", "mark": "none"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One row of the report.
+
+    Attributes:
+        group: What was measured: the system and its task.
+        name: Of the factor or quantity.
+        value: The figure. For factors it is accuracy over yardstick.
+        low, high: Ends of the 95 % interval of `value`; `None` where there is none.
+        unit: Of `value`; empty for ratios.
+        count: Pictures that it rests on.
+        accuracy: Share of pictures in which the probe reads the wanted value.
+        yardstick: The accuracy that `accuracy` is measured by.
+        chance: Accuracy of a blind guess.
+        target: What the figure should reach, or stay below where `at_most`.
+        at_most: Whether small is good.
+    """
+
+    group: str
+    name: str
+    value: float
+    count: int
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    accuracy: float | None = None
+    yardstick: float | None = None
+    chance: float | None = None
+    target: float | None = None
+    at_most: bool = False
+
+    @property
+    def above_chance(self) -> float | None:
+        """CP_k: accuracy in units of the yardstick, both counted from chance; not clipped."""
+        if self.accuracy is None or self.yardstick is None or self.chance is None:
+            return None
+        room = self.yardstick - self.chance
+        return (self.accuracy - self.chance) / room if room > 0 else None
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the yardstick is long enough to measure with."""
+        return self.yardstick is None or self.yardstick >= MEASURABLE
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the target is reached; `None` without a target."""
+        if self.target is None or math.isnan(self.value):
+            return None
+        return self.value <= self.target if self.at_most else self.value >= self.target
+
+    def to_row(self) -> dict[str, Any]:
+        """As JSON values, with what follows from them."""
+        fields = {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+        return {
+            **fields,
+            "above_chance": self.above_chance,
+            "measurable": self.measurable,
+            "reached": self.reached,
+        }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a probe read off a set of pictures, beside the truth, and whose subjects they are.
+
+    Attributes:
+        values: The possible answers of each factor.
+        truths: Index of the true value of each factor.
+        answers: Index of the value read, `-1` never.
+        clusters: Name of each picture's subject.
+    """
+
+    values: Mapping[str, tuple[str, ...]]
+    truths: Mapping[str, Int[np.ndarray, " b"]]
+    answers: Mapping[str, Int[np.ndarray, " b"]]
+    clusters: Shaped[np.ndarray, " b"]
+
+    def right(self, factor: str) -> Bool[np.ndarray, " b"]:
+        """Where the true value was read."""
+        return self.answers[factor] == self.truths[factor]
+
+    def counted(self, factor: str) -> Bool[np.ndarray, " b"]:
+        """Where the question makes sense: the value can be named, and the detail is there."""
+        named = self.truths[factor] != UNANSWERABLE
+        if factor in ABSENT:
+            named &= self.truths[factor] != self.values[factor].index(ABSENT[factor])
+        return named
+
+
+def factor_figure(
+    group: str,
+    factor: str,
+    reading: Reading,
+    yardstick: Reading,
+    *,
+    among: Bool[np.ndarray, " b"] | None = None,
+    name: str | None = None,
+    target: float | None = None,
+) -> Figure:
+    """Accuracy on one factor over another system's accuracy on the same specs.
+
+    Args:
+        group: What was measured.
+        factor: Which factor.
+        reading: Of the pictures that are judged.
+        yardstick: Of real renders of the same specs, or of the base's pictures.
+        among: Only these pictures.
+        name: Of the figure, if not the factor's.
+        target: What the ratio should reach.
+    """
+    rows = reading.counted(factor)
+    if among is not None:
+        rows &= among
+    right = reading.right(factor)[rows].astype(np.float64)
+    standard = yardstick.right(factor)[rows].astype(np.float64)
+    interval = cluster_bootstrap_ratio(right, standard, reading.clusters[rows])
+    options = len(reading.values[factor]) - (factor in ABSENT)
+    return Figure(
+        group=group,
+        name=name or factor,
+        **interval._asdict(),
+        count=int(rows.sum()),
+        accuracy=float(right.mean()) if len(right) else None,
+        yardstick=float(standard.mean()) if len(standard) else None,
+        chance=1 / options,
+        target=target,
+    )

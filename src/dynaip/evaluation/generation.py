@@ -1,0 +1,195 @@
+"""Pictures to be measured: what is asked for, who makes them, and where they wait."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from dynaip.pipeline.subject import Subject
+
+if TYPE_CHECKING:
+    from diffusers import FluxPipeline
+
+    from dynaip.adapter.config import Branches
+    from dynaip.pipeline.flux import PersonalPipeline
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """One picture that is asked for.
+
+    Attributes:
+        prompt: In words.
+        seed: Of its noise, whatever else is in the batch.
+        reference: The subject, cut out on white, or none.
+    """
+
+    prompt: str
+    seed: int
+    reference: UInt8[np.ndarray, "y x 3"] | None = None
+
+    def fingerprint(self) -> str:
+        """Differs whenever another picture is asked for."""
+        pixels = b"" if self.reference is None else self.reference.tobytes()
+        words = json.dumps([self.prompt, self.seed]).encode()
+        return hashlib.sha256(words + b"\0" + pixels).hexdigest()
+
+
+class Generator(Protocol):
+    """Whatever makes pictures: a pipeline, an adapter on it, or a renderer that knows the truth."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values that say what makes the pictures: weights and settings."""
+        ...
+
+    def __call__(self, requests: Sequence[Request]) -> UInt8[np.ndarray, "b y x 3"]:
+        """One picture per request."""
+        ...
+
+
+class FluxGenerator:
+    """A FLUX pipeline by itself; references are not looked at.
+
+    Args:
+        pipe: The pipeline.
+        weights: Hash of its weights.
+        steps: Sampling steps.
+        guidance: Guidance scale.
+    """
+
+    def __init__(self, pipe: FluxPipeline, *, weights: str, steps: int, guidance: float) -> None:
+        self.pipe, self.steps, self.guidance = pipe, steps, guidance
+        self.identity: dict[str, Any] = {"base": weights, "steps": steps, "guidance": guidance}
+        pipe.set_progress_bar_config(disable=True)
+
+    def __call__(self, requests: Sequence[Request]) -> UInt8[np.ndarray, "b y x 3"]:
+        """One picture per request."""
+        return self._run(self.pipe, requests)
+
+    def _run(
+        self, pipe: Callable[..., Any], requests: Sequence[Request], **arguments: Any
+    ) -> UInt8[np.ndarray, "b y x 3"]:
+        size = self.pipe.vae.config.sample_size
+        pictures = pipe(
+            [request.prompt for request in requests],
+            height=size,
+            width=size,
+            max_sequence_length=min(512, self.pipe.tokenizer_2.model_max_length),
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            generator=[torch.Generator().manual_seed(request.seed) for request in requests],
+            output_type="np",
+            **arguments,
+        ).images
+        return (pictures * 255).round().astype(np.uint8)
+
+
+class PersonalGenerator(FluxGenerator):
+    """A FLUX pipeline with an adapter; every request's reference is its one subject.
+
+    Args:
+        personal: The pipeline, adapter attached.
+        weights: Hash of the pipeline's and the adapter's weights.
+        branches: Rows that see the reference; `"image"` is Dynamic Decoupling.
+        steps: Sampling steps.
+        guidance: Guidance scale.
+    """
+
+    def __init__(
+        self,
+        personal: PersonalPipeline,
+        *,
+        weights: tuple[str, str],
+        branches: Branches,
+        steps: int,
+        guidance: float,
+    ) -> None:
+        super().__init__(personal.pipe, weights=weights[0], steps=steps, guidance=guidance)
+        self.personal, self.branches = personal, branches
+        self.identity |= {"adapter": weights[1], "branches": branches}
+
+    def __call__(self, requests: Sequence[Request]) -> UInt8[np.ndarray, "b y x 3"]:
+        """One picture per request, of its reference."""
+        subjects = [[Subject(Image.fromarray(request.reference))] for request in requests]
+        return self._run(self.personal, requests, subjects=subjects, branches=self.branches)
+
+
+def make_pictures(
+    generator: Generator,
+    requests: Sequence[Request],
+    folder: Path,
+    *,
+    batch_size: int = 32,
+    on_pictures: Callable[[int], Any] | None = None,
+) -> UInt8[np.ndarray, "b y x 3"]:
+    """Makes the pictures that are not in `folder` yet, and returns all.
+
+    A picture's file is named after everything that it depends on, so a run that was stopped goes
+    on where it was, and one with other weights or settings starts anew beside it.
+
+    Args:
+        generator: Who makes them.
+        requests: What is asked for.
+        folder: Where they wait, as PNG files.
+        batch_size: Pictures a call.
+        on_pictures: Called with how many more are done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = json.dumps(generator.identity, sort_keys=True)
+    paths = [
+        folder / f"{index:05d}-{_digest(identity, request)}.png"
+        for index, request in enumerate(requests)
+    ]
+    missing = [index for index, path in enumerate(paths) if not path.is_file()]
+    if on_pictures is not None:
+        on_pictures(len(paths) - len(missing))
+    for start in range(0, len(missing), batch_size):
+        batch = missing[start : start + batch_size]
+        pictures = generator([requests[index] for index in batch])
+        for index, picture in zip(batch, pictures, strict=True):
+            _save(Image.fromarray(picture), paths[index])
+        if on_pictures is not None:
+            on_pictures(len(batch))
+    return np.stack([_load(path) for path in paths])
+
+
+def hash_weights(folder: Path) -> str:
+    """SHA-256 of all safetensors below a folder, shortened: which checkpoint this is.
+
+    Raises:
+        ValueError: There are none.
+    """
+    files = sorted(folder.rglob("*.safetensors"))
+    if not files:
+        raise ValueError(f"There are no weights below {folder}; check the path.")
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _digest(identity: str, request: Request) -> str:
+    return hashlib.sha256((identity + request.fingerprint()).encode()).hexdigest()[:16]
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    picture.save(partial, format="PNG")
+    os.replace(partial, path)
+
+
+def _load(path: Path) -> UInt8[np.ndarray, "y x 3"]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))

@@ -1,0 +1,172 @@
+"""The probe: a small convolutional network that reads every factor of a picture at once.
+
+It sees pixels only, never a feature of the model it judges, and it is as good as its accuracy on
+renders says: whatever is measured with it is printed beside that ceiling.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+FORMAT = 1
+
+
+class ProbeError(ValueError):
+    """A probe's folder cannot be read, or does not fit what it is asked to do."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """A probe's shape.
+
+    Attributes:
+        values: Possible answers of each factor; one head per factor.
+        size: Picture height and width in pixels.
+        widths: Channels of the convolutions; every even one (0, 2, ...) halves the picture.
+    """
+
+    values: Mapping[str, tuple[str, ...]]
+    size: int = 64
+    widths: tuple[int, ...] = (32, 64, 96, 128, 192, 192)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> ProbeConfig:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ProbeError: Another format, or fields that this version does not know.
+        """
+        given = dict(fields)
+        if given.pop("format", None) != FORMAT:
+            raise ProbeError(
+                f"The probe's config.json is not of format {FORMAT}; "
+                "train it again with `dynaip evaluate train-probe`."
+            )
+        try:
+            values = {name: tuple(options) for name, options in given.pop("values").items()}
+            return cls(values=values, widths=tuple(given.pop("widths")), **given)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ProbeError(f"The probe's config.json has wrong fields ({error}).") from error
+
+
+class Probe(nn.Module):
+    """One trunk of convolutions; each factor's head looks where it learns to look.
+
+    Args:
+        config: Factors, picture size and widths.
+    """
+
+    def __init__(self, config: ProbeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk = nn.Sequential(*_convolutions(config.widths))
+        width, side = config.widths[-1], config.size // 2 ** len(config.widths[::2])
+        self.place = nn.Parameter(torch.zeros(side * side, width))
+        self.gaze = nn.Linear(width, len(config.values))
+        self.heads = nn.ModuleList(nn.Linear(width, len(v)) for v in config.values.values())
+
+    def forward(self, pictures: Float[Tensor, "b 3 y x"]) -> dict[str, Float[Tensor, "b v"]]:
+        """Logits of every factor's values for pictures in [-1, 1]."""
+        grid = rearrange(self.trunk(pictures), "b d y x -> b (y x) d") + self.place
+        weights = self.gaze(grid).softmax(1)
+        seen = torch.einsum("b n k, b n d -> k b d", weights, grid)
+        return {
+            name: head(features)
+            for name, head, features in zip(self.config.values, self.heads, seen, strict=True)
+        }
+
+    @torch.inference_mode()
+    def read(
+        self, pictures: UInt8[np.ndarray, "b y x 3"], batch_size: int = 256
+    ) -> dict[str, Int[np.ndarray, " b"]]:
+        """The most likely value of each factor, as an index into `config.values[factor]`.
+
+        Raises:
+            ProbeError: The pictures are not of the size that the probe was trained at.
+        """
+        if pictures.shape[1:3] != (self.config.size, self.config.size):
+            raise ProbeError(
+                f"This probe reads pictures of {self.config.size}x{self.config.size} pixels, got "
+                f"{pictures.shape[2]}x{pictures.shape[1]}; train one with "
+                f"`dynaip evaluate train-probe --size {pictures.shape[1]}`."
+            )
+        self.eval()
+        answers: dict[str, list[np.ndarray]] = {name: [] for name in self.config.values}
+        for start in range(0, len(pictures), batch_size):
+            logits = self(as_tensor(pictures[start : start + batch_size]))
+            for name, scores in logits.items():
+                answers[name].append(scores.argmax(1).numpy())
+        return {name: np.concatenate(parts) for name, parts in answers.items()}
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes `config.json` and `model.safetensors` (16 bit), each whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: _half(tensor) for name, tensor in self.state_dict().items()}
+        partial = folder / ".model.safetensors.partial"
+        save_file(weights, partial)
+        os.replace(partial, folder / "model.safetensors")
+        partial = folder / ".config.json.partial"
+        partial.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
+        os.replace(partial, folder / "config.json")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Probe:
+        """Reads what `save_pretrained` wrote, into 32 bit, in evaluation mode.
+
+        Raises:
+            ProbeError: No probe there, or its files are broken or do not fit each other.
+        """
+        try:
+            config = ProbeConfig.from_dict(json.loads((folder / "config.json").read_text()))
+            weights = load_file(folder / "model.safetensors")
+            probe = cls(config)
+            probe.load_state_dict(weights)
+        except FileNotFoundError as error:
+            raise ProbeError(
+                f"There is no probe in {folder}; train one with `dynaip evaluate train-probe`."
+            ) from error
+        except (json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+            raise ProbeError(f"The probe in {folder} is broken ({error}).") from error
+        return probe.eval()
+
+
+def as_tensor(pictures: UInt8[np.ndarray, "b y x 3"]) -> Float[Tensor, "b 3 y x"]:
+    """Pictures of 0 to 255 as the probe and the autoencoder take them: in [-1, 1]."""
+    pixels = torch.from_numpy(np.ascontiguousarray(pictures))
+    return rearrange(pixels, "b y x c -> b c y x").float() / 127.5 - 1
+
+
+def as_pictures(pixels: Float[Tensor, "b 3 y x"]) -> UInt8[np.ndarray, "b y x 3"]:
+    """Inverse of `as_tensor`, rounding and clipping."""
+    scaled = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return np.ascontiguousarray(rearrange(scaled, "b c y x -> b y x c").numpy())
+
+
+def _convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
+    before = 3
+    for index, width in enumerate(widths):
+        yield nn.Conv2d(before, width, 3, stride=2 - index % 2, padding=1, bias=False)
+        yield nn.BatchNorm2d(width)
+        yield nn.SiLU()
+        before = width
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.half().contiguous() if tensor.is_floating_point() else tensor

@@ -1,0 +1,76 @@
+"""Figures as files: a line of JSON each, and a page of Markdown."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from dynaip.evaluation.figures import Figure
+
+COLUMNS = ("figure", "value", "95 %", "target", "", "accuracy", "yardstick", "chance", "pictures")
+NOT_MEASURABLE = "probe < 0.9"
+
+
+def cells(figure: Figure) -> tuple[str, ...]:
+    """One row of the table, in the order of `COLUMNS`."""
+    sign = "≤" if figure.at_most else "≥"
+    interval = ""
+    if figure.low is not None and figure.high is not None:
+        interval = f"{_number(figure.low)}–{_number(figure.high)}"
+    return (
+        figure.name.replace("_", " "),
+        f"{_number(figure.value)} {figure.unit}".strip(),
+        interval,
+        "" if figure.target is None else f"{sign} {figure.target:g} {figure.unit}".strip(),
+        _verdict(figure),
+        _number(figure.accuracy),
+        _number(figure.yardstick),
+        _number(figure.chance),
+        str(figure.count) if figure.count else "",
+    )
+
+
+def markdown(figures: Sequence[Figure], provenance: Mapping[str, Any]) -> str:
+    """A table for each group, and what made the pictures."""
+    lines = ["# Figures of the miniature", ""]
+    for group, members in groupby(figures, key=lambda figure: figure.group):
+        lines += [f"## {group}", "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
+        lines += [_row(cells(figure)) for figure in members]
+        lines.append("")
+    lines += ["## What was measured", ""]
+    lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in provenance.items()]
+    return "\n".join(lines) + "\n"
+
+
+def write_report(figures: Sequence[Figure], provenance: Mapping[str, Any], folder: Path) -> None:
+    """Writes `figures.jsonl`, each row with its provenance, and `figures.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.dumps({**figure.to_row(), **provenance}) for figure in figures]
+    _write(folder / "figures.jsonl", "\n".join(rows) + "\n")
+    _write(folder / "figures.md", markdown(figures, provenance))
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _verdict(figure: Figure) -> str:
+    if not figure.measurable:
+        return NOT_MEASURABLE
+    return {True: "reached", False: "missed", None: ""}[figure.reached]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _row(columns: Sequence[str]) -> str:
+    return "| " + " | ".join(columns) + " |"
