@@ -66,10 +66,8 @@ class DynaIPConfig:
         """Refuses shapes that cannot be built.
 
         Raises:
-            ValueError: A value is of the wrong type or out of range.
+            ValueError: A value is out of range.
         """
-        for field in dataclasses.fields(self):
-            _check_type(field.name, getattr(self, field.name), _TYPES[field.name])
         sizes = ("encoder_dim", "token_dim", "router_dim", "heads", "head_dim")
         for name in sizes:
             if getattr(self, name) < 1:
@@ -132,6 +130,8 @@ class DynaIPConfig:
             raise ValueError(f"The adapter's config lacks: {', '.join(missing)}.")
         if isinstance(given["layers"], list):
             given["layers"] = tuple(given["layers"])
+        for name, value in given.items():
+            _check_type(name, value, _TYPES[name])
         return cls(**given)
 
     def to_json(self) -> str:

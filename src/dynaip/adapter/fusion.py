@@ -177,22 +177,6 @@ def build_fusion(
     )
 
 
-def sample_keep(
-    batch: int, levels: int, probability: float, generator: torch.Generator | None = None
-) -> Bool[Tensor, "b l"]:
-    """Draws which experts a training sample keeps: each is dropped independently, never all.
-
-    A draw that would drop all of them is drawn again (Section B.1 drops each with 5 %).
-    """
-    if not 0 <= probability < 1:
-        raise ValueError(f"The probability of dropping an expert is in [0, 1); got {probability}.")
-    keep = torch.rand(batch, levels, generator=generator) >= probability
-    while (empty := ~keep.any(dim=-1)).any():
-        again = torch.rand(int(empty.sum()), levels, generator=generator) >= probability
-        keep[empty] = again
-    return keep
-
-
 def _weighted_sum(
     experts: nn.ModuleList, features: Float[Tensor, "l b n d"], weights: Float[Tensor, "b l"]
 ) -> Float[Tensor, "b n d_tok"]:

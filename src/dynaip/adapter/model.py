@@ -64,8 +64,8 @@ class DynaIPAdapter(nn.Module):
                 `hidden_states`, from which `config.layers` are taken.
             granularity: Weights (low, mid, high) by hand, non-negative, sum 1; for all samples, or
                 "b l". `None` leaves them to the router.
-            keep: Experts that a training sample keeps; their weights are renormalised. See
-                `dynaip.adapter.fusion.sample_keep`.
+            keep: Experts that a training sample keeps, at least one; the weights of these are
+                renormalised.
             drop: Samples that get the null image instead.
 
         Returns:

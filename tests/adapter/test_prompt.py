@@ -1,0 +1,136 @@
+"""The frozen value: scales, masks, several subjects, several samples."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from dynaip.adapter.prompt import ImagePrompt
+
+
+def make(batch=1, seed=0, blocks=2, tokens=5, query_rope=False):
+    generator = torch.Generator().manual_seed(seed)
+    return ImagePrompt(
+        keys=tuple(torch.randn(batch, 1, 2, tokens, 4, generator=generator) for _ in range(blocks)),
+        values=tuple(
+            torch.randn(batch, 1, 2, tokens, 4, generator=generator) for _ in range(blocks)
+        ),
+        scale=torch.ones(1, 1, 1),
+        query_rope=query_rope,
+    )
+
+
+def test_it_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make().scale = torch.zeros(1, 1, 1)  # type: ignore[misc]
+
+
+def test_joined_subjects_keep_their_own():
+    mask = torch.tensor([[1.0, 0.0, 0.5]])
+    dog, mug = make(seed=1).with_scale(0.5).with_mask(mask), make(seed=2)
+    both = ImagePrompt.join([dog, mug])
+    assert (both.batch, both.subjects, both.blocks) == (1, 2, 2)
+    for index in range(2):
+        block = both.block(index)
+        assert torch.equal(block.key[:, :1], dog.keys[index])
+        assert torch.equal(block.value[:, 1:], mug.values[index])
+        assert block.image_weight.tolist() == [[[0.5, 0.0, 0.25], [1.0, 1.0, 1.0]]]
+        assert block.text_weight.tolist() == [[[0.5], [1.0]]]
+
+
+def test_joining_nothing_is_no_subject():
+    assert ImagePrompt.join([]).subjects == 0
+    assert ImagePrompt.join([ImagePrompt.empty(), make()]).subjects == 1
+
+
+def test_join_spreads_a_shared_reference_over_samples():
+    joined = ImagePrompt.join([make(batch=3, seed=1).with_scale(torch.rand(3, 1, 2)), make()])
+    assert (joined.batch, joined.subjects) == (3, 2)
+    assert joined.scale.shape == (3, 2, 2)
+    assert torch.equal(joined.keys[0][2, 1], joined.keys[0][0, 1])
+
+
+def test_stacked_samples_keep_their_own():
+    masked = make(seed=1).with_mask(torch.zeros(1, 3))
+    stacked = ImagePrompt.stack([masked, make(seed=2).with_scale(2.0)])
+    assert (stacked.batch, stacked.subjects) == (2, 1)
+    weights = stacked.block(0).image_weight
+    assert weights.tolist() == [[[0, 0, 0]], [[2, 2, 2]]]
+    assert torch.equal(stacked.keys[1][1:], make(seed=2).keys[1])
+
+
+def test_repeats_are_in_diffusers_order():
+    repeated = ImagePrompt.stack([make(seed=1), make(seed=2)]).repeat_interleave(2)
+    assert repeated.batch == 4
+    assert torch.equal(repeated.keys[0][1], make(seed=1).keys[0][0])
+    assert torch.equal(repeated.keys[0][2], make(seed=2).keys[0][0])
+
+
+def test_scales_by_subject_and_block():
+    both = ImagePrompt.join([make(seed=1), make(seed=2)])
+    assert both.with_scale(0.5).scale[0, :, 0].tolist() == [0.5, 0.5]
+    assert both.with_scale([0.5, 0.25]).block(1).text_weight.flatten().tolist() == [0.5, 0.25]
+    by_block = both.with_scale(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert by_block.block(0).text_weight.flatten().tolist() == [1, 3]
+    assert by_block.block(1).text_weight.flatten().tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        ([1.0, 1.0], r"2 subject\(s\) and 1 block"),
+        (torch.ones(1, 3), r"1 subject\(s\) and 3 block"),
+        (torch.ones(4, 1, 1), "for 4 samples"),
+        (float("nan"), "not a finite number"),
+    ],
+)
+def test_bad_scales(scale, message):
+    with pytest.raises(ValueError, match=message):
+        make().with_scale(scale)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (torch.ones(2, 3), r"2 mask\(s\) were given for 1"),
+        (torch.full((1, 3), 255.0), "from 0 to 1"),
+        (torch.full((1, 3), torch.nan), "from 0 to 1"),
+        (torch.ones(3, 1, 3), "for 3 samples"),
+    ],
+)
+def test_bad_masks(mask, message):
+    with pytest.raises(ValueError, match=message):
+        make().with_mask(mask)
+
+
+def test_masks_come_off():
+    assert make().with_mask(torch.ones(1, 3)).with_mask(None).mask is None
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (make(blocks=3), "one adapter"),
+        (make(query_rope=True), "one adapter"),
+        (make(tokens=6), "one encoder"),
+        (make(batch=2), "batches of different sizes"),
+        (make().with_mask(torch.ones(1, 4)), "Masks of different sizes"),
+    ],
+)
+def test_subjects_that_do_not_go_together(other, message):
+    with pytest.raises(ValueError, match=message):
+        ImagePrompt.join([make(batch=3).with_mask(torch.ones(1, 3)), other])
+
+
+def test_stack_refuses_other_numbers_of_subjects():
+    pair = ImagePrompt.join([make(), make()])
+    with pytest.raises(ValueError, match="equally many subjects"):
+        ImagePrompt.stack([pair, make()])
+    with pytest.raises(ValueError, match="no prompt to stack"):
+        ImagePrompt.stack([])
+
+
+def test_precision_moves_keys_and_values():
+    prompt = make().with_mask(torch.ones(1, 3)).to(dtype=torch.bfloat16)
+    assert {t.dtype for t in (*prompt.keys, *prompt.values)} == {torch.bfloat16}
+    assert prompt.scale.dtype == torch.float32
