@@ -67,12 +67,12 @@ def pad_tokens(
     tokenizer: PreTrainedTokenizerBase, prompts: list[str], max_length: int | None = None
 ) -> Tensor:
     """T5 tokens `(b, n)`; see `PromptEncoder` for the padding."""
-    how = (
-        {"padding": True, "pad_to_multiple_of": 8}
-        if max_length is None
-        else {"padding": "max_length", "max_length": max_length}
-    )
-    return tokenizer(prompts, truncation=True, return_tensors="pt", **how).input_ids
+    if max_length is None:
+        longest = max(len(tokens) for tokens in tokenizer(prompts).input_ids)
+        max_length = min(-(-longest // 8) * 8, tokenizer.model_max_length)
+    return tokenizer(
+        prompts, padding="max_length", max_length=max_length, truncation=True, return_tensors="pt"
+    ).input_ids
 
 
 def time_shift(scheduler: FlowMatchEulerDiscreteScheduler, image_tokens: int) -> float:

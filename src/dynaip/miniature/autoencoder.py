@@ -7,6 +7,8 @@ ringing at edges, a small residual network removes after decoding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
@@ -56,7 +58,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     def __init__(
         self,
         latent_channels: int = 16,
-        block_out_channels: tuple[int, ...] = (32, 32, 32),
+        block_out_channels: Sequence[int] = (32, 32, 32),
         correction_width: int = 32,
         sample_size: int = 64,
         scaling_factor: float = 1.0,
