@@ -1,0 +1,529 @@
+"""On and off again, and everything around a transformer that has to go on working."""
+
+import inspect
+import logging
+
+import jaxtyping
+import pytest
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers.models.transformers.transformer_flux import (
+    FluxAttention,
+    FluxAttnProcessor,
+    FluxIPAdapterAttnProcessor,
+)
+from torch import nn
+
+from dynaip.adapter.config import DynaIPConfig
+from dynaip.adapter.model import DynaIPAdapter
+from dynaip.adapter.prompt import ImagePrompt
+from dynaip.hosts.flux import BlockBranches, attach, check_base, find_sites
+
+TEXT, IMAGE = 5, 12
+BRANCHES = ["image", "text", "both"]
+
+
+def processors(transformer):
+    return [transformer.get_submodule(site.name).processor for site in find_sites(transformer)]
+
+
+class TestComingOff:
+    """Invariant 1: nothing is left behind."""
+
+    def test_detach_restores_everything(self, transformer, prompt, run):
+        before = {
+            "processors": [id(processor) for processor in processors(transformer)],
+            "keys": list(transformer.state_dict()),
+            "repr": repr(transformer),
+            "hooks": len(transformer._forward_pre_hooks),
+            "attributes": set(vars(transformer)),
+        }
+        output = run()
+        with attach(transformer, prompt):
+            assert list(transformer.state_dict()) == before["keys"]
+            assert not torch.equal(run(), output)
+        assert [id(processor) for processor in processors(transformer)] == before["processors"]
+        assert list(transformer.state_dict()) == before["keys"]
+        assert repr(transformer) == before["repr"]
+        assert len(transformer._forward_pre_hooks) == before["hooks"]
+        assert set(vars(transformer)) == before["attributes"]
+        assert torch.equal(run(), output)
+
+    def test_twice_is_once(self, transformer, prompt):
+        attachment = attach(transformer, prompt)
+        attachment.detach()
+        attachment.detach()
+        attach(transformer, prompt).detach()
+
+    def test_an_error_inside_detaches(self, transformer, prompt, run):
+        output = run()
+        with pytest.raises(KeyError), attach(transformer, prompt):
+            raise KeyError
+        assert torch.equal(run(), output)
+
+    def test_wrong_order_is_refused(self, transformer, prompt):
+        attachment = attach(transformer, prompt)
+        name = attachment.sites[2].name
+        ours = transformer.get_submodule(name).processor
+        transformer.get_submodule(name).set_processor(FluxAttnProcessor())
+        with pytest.raises(ValueError, match="take those off first"):
+            attachment.detach()
+        transformer.get_submodule(name).set_processor(ours)
+        attachment.detach()
+
+    def test_a_backend_chosen_meanwhile_stays(self, transformer, prompt, run):
+        attachment = attach(transformer, prompt)
+        on = run()
+        transformer.set_attention_backend("native")
+        assert {p._attention_backend for p in processors(transformer)} == {"native"}
+        torch.testing.assert_close(run(), on)
+        attachment.detach()
+        assert {p._attention_backend for p in processors(transformer)} == {"native"}
+        with attach(transformer, prompt):
+            assert {p._attention_backend for p in processors(transformer)} == {"native"}
+
+
+class TestExactlyOff:
+    """Invariants 2 and 3: the base, bit for bit."""
+
+    @pytest.mark.parametrize("branches", BRANCHES)
+    def test_a_fresh_adapter(self, fresh, transformer, run, branches):
+        tokens = torch.randn(2, 5, 20)
+        base = run()
+        with attach(transformer, fresh.project(tokens), branches=branches):
+            assert torch.equal(run(), base)
+
+    @pytest.mark.parametrize("branches", BRANCHES)
+    def test_scale_zero_no_prompt_no_subject_zero_tokens(
+        self, adapter, transformer, prompt, run, branches
+    ):
+        base = run()
+        off = [
+            prompt.with_scale(0.0),
+            None,
+            ImagePrompt.empty(),
+            adapter.project(torch.zeros(1, 5, 20)),
+        ]
+        with attach(transformer, prompt, branches=branches) as attachment:
+            for nothing in off:
+                attachment.set_prompt(nothing)
+                assert torch.equal(run(), base)
+            attachment.set_prompt(prompt)
+            assert not torch.equal(run(), base)
+
+
+class TestMasks:
+    """Invariants 4 and 5, on the whole model."""
+
+    @pytest.mark.parametrize("branches", BRANCHES)
+    def test_ones_are_no_mask(self, transformer, prompt, run, branches):
+        with attach(transformer, prompt, branches=branches) as attachment:
+            free = run()
+            attachment.set_prompt(prompt.with_mask(torch.ones(1, IMAGE)))
+            torch.testing.assert_close(run(), free, atol=1e-6, rtol=0)
+
+    def test_zeros_are_the_base(self, transformer, prompt, run):
+        base = run()
+        with attach(transformer, prompt.with_mask(torch.zeros(1, IMAGE))):
+            assert torch.equal(run(), base)
+
+    def test_one_subject_twice_is_once_under_the_union(self, transformer, prompt, run):
+        mask = torch.zeros(2, IMAGE)
+        mask[0, 2:5], mask[1, 7:] = 1, 1
+        with attach(transformer, prompt.with_mask(mask.sum(0, keepdim=True))) as attachment:
+            union = run()
+            attachment.set_prompt(ImagePrompt.join([prompt, prompt]).with_mask(mask))
+            torch.testing.assert_close(run(), union, atol=1e-6, rtol=0)
+
+    def test_another_grid_is_refused(self, transformer, prompt, run):
+        with (
+            attach(transformer, prompt.with_mask(torch.ones(1, IMAGE + 1))),
+            pytest.raises(ValueError, match="cover 13 image tokens, but this picture has 12"),
+        ):
+            run()
+
+
+class TestBatches:
+    def test_samples_see_their_own_reference(self, transformer, inputs, run, subject):
+        stacked = ImagePrompt.stack([subject(1), subject(2)])
+        with attach(transformer, stacked) as attachment:
+            together = run()
+            for sample, seed in enumerate((1, 2)):
+                attachment.set_prompt(subject(seed))
+                torch.testing.assert_close(together[sample], run()[sample], atol=1e-5, rtol=1e-4)
+
+    def test_other_numbers_are_refused(self, transformer, run, subject):
+        with (
+            attach(transformer, subject(1, batch=3)),
+            pytest.raises(ValueError, match="references for 3 samples, but 2 are being made"),
+        ):
+            run()
+
+
+class TestProjectedOnce:
+    """Invariant 6: a prompt is its own cache."""
+
+    @torch.no_grad()
+    def test_it_equals_projecting_every_step(self, transformer, adapter, run):
+        tokens = torch.randn(1, 5, 20)
+        times = [torch.full((2,), t) for t in (1.0, 0.6, 0.2)]
+        with attach(transformer, adapter.project(tokens)) as attachment:
+            once = [run(timestep=time) for time in times]
+            again = []
+            for time in times:
+                attachment.set_prompt(adapter.project(tokens))
+                again.append(run(timestep=time))
+        assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+
+
+class TestTraining:
+    """Invariant 7 and what training needs."""
+
+    def gradients(self, adapter, loss):
+        adapter.zero_grad()
+        loss.backward()
+        return {
+            name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            for name, p in adapter.named_parameters()
+        }
+
+    def project(self, adapter, seed=0):
+        features = torch.randn(3, 2, 5, 12, generator=torch.Generator().manual_seed(seed))
+        return adapter.project(adapter.encode(features).tokens)
+
+    def test_all_of_the_adapter_and_nothing_of_the_base_learns(self, transformer, adapter, run):
+        with attach(transformer, self.project(adapter), branches="both"):
+            gradients = self.gradients(adapter, run().square().mean())
+        assert [name for name, gradient in gradients.items() if not gradient.any()] == []
+        assert all(parameter.grad is None for parameter in transformer.parameters())
+
+    def test_a_fresh_adapter_begins_with_its_values(self, transformer, fresh, run):
+        with attach(transformer, self.project(fresh), branches="both"):
+            gradients = self.gradients(fresh, run().square().mean())
+        moving = {name for name, gradient in gradients.items() if gradient.any()}
+        assert moving == {f"blocks.{index}.to_v.weight" for index in range(4)}
+
+    @pytest.mark.parametrize("branches", BRANCHES)
+    def test_gradient_checkpointing_changes_nothing(self, transformer, adapter, run, branches):
+        transformer.train()
+        found = []
+        with attach(transformer, branches=branches) as attachment:
+            for checkpointing in (False, True):
+                if checkpointing:
+                    transformer.enable_gradient_checkpointing()
+                attachment.set_prompt(self.project(adapter))
+                found.append(self.gradients(adapter, run().square().mean()))
+        for name in found[0]:
+            torch.testing.assert_close(found[1][name], found[0][name], msg=name)
+
+    def test_checkpointing_survives_a_new_prompt_and_another_text_length(
+        self, transformer, adapter, inputs, run
+    ):
+        """Two losses, one backward pass: each block runs again with what it saw the first time."""
+        transformer.train()
+        short = {
+            "encoder_hidden_states": inputs["encoder_hidden_states"][:, :3],
+            "txt_ids": inputs["txt_ids"][:3],
+        }
+        found = []
+        with attach(transformer, branches="image") as attachment:
+            for checkpointing in (False, True):
+                if checkpointing:
+                    transformer.enable_gradient_checkpointing()
+                attachment.set_prompt(self.project(adapter, seed=0))
+                first = run()
+                attachment.set_prompt(self.project(adapter, seed=1))
+                second = run(**short)
+                attachment.set_prompt(None)
+                loss = first.square().mean() - 2 * second.square().mean()
+                found.append(self.gradients(adapter, loss))
+        for name in found[0]:
+            torch.testing.assert_close(found[1][name], found[0][name], msg=name)
+
+    def test_autocast(self, transformer, adapter, run):
+        with (
+            torch.autocast("cpu", torch.bfloat16),
+            attach(transformer, self.project(adapter), branches="both"),
+        ):
+            loss = run().float().square().mean()
+        gradients = self.gradients(adapter, loss)
+        assert all(torch.isfinite(g).all() and g.any() for g in gradients.values())
+
+
+class TestBranches:
+    def test_they_can_change_between_passes(self, transformer, prompt, run):
+        outputs = {}
+        for branches in BRANCHES:
+            with attach(transformer, prompt, branches=branches):
+                outputs[branches] = run()
+        with attach(transformer, prompt) as attachment:
+            for branches in BRANCHES:
+                attachment.branches = branches
+                assert torch.equal(run(), outputs[branches])
+        assert not torch.equal(outputs["image"], outputs["both"])
+
+    def test_text_rows_of_the_last_block_are_left_out(self, transformer, prompt, run):
+        with attach(transformer, prompt, branches="both") as attachment:
+            with attachment.record() as norms:
+                run()
+            assert [p.rows for p in processors(transformer)] == ["both"] * 3 + ["image"]
+            assert sorted(norms) == [0, 1, 2, 3]
+            attachment.branches = "text"
+            assert [p.rows for p in processors(transformer)] == ["text"] * 3 + [None]
+
+    def test_other_words_are_refused(self):
+        with pytest.raises(ValueError, match="image, text, both; got 'images'"):
+            inspect.unwrap(BlockBranches.__post_init__)(
+                type("Any", (), {"double": "images", "single": "image"})
+            )
+
+
+class TestRecord:
+    def test_norms_are_those_of_the_rows(self, transformer, prompt, run):
+        with attach(transformer, prompt) as attachment:
+            plain = run()
+            with attachment.record() as single:
+                assert torch.equal(run(), plain)
+            attachment.set_prompt(prompt.with_scale(2.0))
+            with attachment.record() as double:
+                run()
+        torch.testing.assert_close(double[0].cross, 2 * single[0].cross)
+        torch.testing.assert_close(double[0].own, single[0].own)
+        assert all(norms.cross > 0 and norms.own > 0 for norms in single.values())
+
+    def test_it_stops(self, transformer, prompt, run):
+        with attach(transformer, prompt) as attachment:
+            with attachment.record() as norms:
+                run()
+            norms.clear()
+            run()
+            assert not norms
+
+
+class TestWhatIsRefused:
+    def test_attaching_twice(self, transformer, prompt, run):
+        with attach(transformer, prompt):
+            on = run()
+            with pytest.raises(ValueError, match="attached to this transformer already"):
+                attach(transformer, prompt)
+            assert torch.equal(run(), on)
+
+    def test_a_stock_ip_adapter(self, transformer, prompt):
+        attention = transformer.transformer_blocks[0].attn
+        stock = FluxIPAdapterAttnProcessor(hidden_size=32, cross_attention_dim=32)
+        attention.set_processor(stock)
+        with pytest.raises(ValueError, match="FluxIPAdapterAttnProcessor"):
+            attach(transformer, prompt)
+        assert attention.processor is stock
+        assert type(processors(transformer)[1]) is FluxAttnProcessor
+
+    def test_a_transformer_compiled_as_a_whole(self, transformer, prompt):
+        transformer.compile(backend="eager")
+        with pytest.raises(ValueError, match="compiled as a whole"):
+            attach(transformer, prompt)
+
+    @pytest.mark.parametrize(
+        "change", [{"double_blocks": 1}, {"heads": 4, "head_dim": 8}, {"head_dim": 8}]
+    )
+    def test_an_adapter_for_another_base(self, transformer, adapter, change, run):
+        config = DynaIPConfig(**(vars(adapter.config) | change))
+        base = run()
+        with pytest.raises(ValueError, match="This adapter is for a base of"):
+            check_base(transformer, config)
+        check_base(transformer, adapter.config)
+        other = DynaIPAdapter(config).project(torch.zeros(1, 5, 20))
+        with pytest.raises(ValueError, match="projected for a base of"):
+            attach(transformer, other)
+        assert {type(p) for p in processors(transformer)} == {FluxAttnProcessor}
+        assert torch.equal(run(), base)
+
+
+class TestBesideDiffusers:
+    def test_positional_arguments(self, transformer, prompt, inputs, run):
+        order = list(inspect.signature(type(transformer).forward).parameters)[1:7]
+        with attach(transformer, prompt):
+            positional = transformer(*(inputs[name] for name in order)).sample
+            assert torch.equal(positional, run())
+
+    def test_joint_attention_kwargs_are_not_touched(self, transformer, prompt, run, caplog):
+        theirs = {"scale": 0.5}
+        with attach(transformer, prompt), caplog.at_level(logging.WARNING):
+            run(joint_attention_kwargs=theirs)
+        assert theirs == {"scale": 0.5}
+        assert "will be ignored" not in caplog.text
+
+    def test_fused_projections(self, transformer, prompt, run):
+        with attach(transformer, prompt):
+            plain = run()
+            transformer.fuse_qkv_projections()
+            torch.testing.assert_close(run(), plain, atol=1e-5, rtol=1e-4)
+
+    @pytest.mark.parametrize("grad", [False, True])
+    def test_regional_compilation_never_compiles_again(
+        self, transformer, run, subject, grad, monkeypatch
+    ):
+        counter = torch._dynamo.testing.CompileCounter()
+        torch._dynamo.reset()
+        # The shape checks of these tests are no part of what is compiled.
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        mask = torch.rand(1, IMAGE)
+        prompt = subject(1).with_mask(mask)
+        with attach(transformer, prompt) as attachment, torch.set_grad_enabled(grad):
+            eager = run()
+            transformer.compile_repeated_blocks(backend=counter, fullgraph=True)
+            torch.testing.assert_close(run(), eager, atol=1e-5, rtol=1e-4)
+            graphs = counter.frame_count
+            assert graphs <= 4
+            for seed in (2, 3, 4):
+                new = subject(seed).with_mask(torch.rand(1, IMAGE)).with_scale(seed / 7)
+                attachment.set_prompt(new)
+                run(hidden_states=torch.randn(2, IMAGE, 8))
+            assert counter.frame_count == graphs
+
+
+class TestPasses:
+    """True classifier-free guidance in a real `FluxPipeline`: one pass sees the reference."""
+
+    @pytest.fixture
+    def pipe(self, transformer):
+        autoencoder = AutoencoderKL(
+            block_out_channels=(4, 4),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=2,
+            norm_num_groups=2,
+        )
+        pipe = FluxPipeline(
+            FlowMatchEulerDiscreteScheduler(), autoencoder, None, None, None, None, transformer
+        )
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def make(self, pipe, **changes):
+        def random(seed, *shape):
+            return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+        arguments = {
+            "prompt_embeds": random(0, 1, TEXT, 32),
+            "pooled_prompt_embeds": random(1, 1, 32),
+            "height": 16,
+            "width": 16,
+            "num_inference_steps": 2,
+            "generator": torch.Generator().manual_seed(0),
+            "output_type": "latent",
+        }
+        return pipe(**arguments | changes).images
+
+    def negative(self):
+        return {
+            "negative_prompt_embeds": torch.zeros(1, TEXT, 32),
+            "negative_pooled_prompt_embeds": torch.zeros(1, 32),
+            "true_cfg_scale": 3.0,
+        }
+
+    def test_the_unconditional_pass_sees_no_reference(self, pipe, transformer, prompt):
+        seen = []
+
+        def watch(module, args, kwargs):
+            unconditional = not kwargs["encoder_hidden_states"].any()
+            joint = kwargs["joint_attention_kwargs"]
+            seen.append((unconditional, "image_prompt_text_length" in joint))
+
+        with attach(transformer, prompt):
+            handle = transformer.register_forward_pre_hook(watch, with_kwargs=True)
+            self.make(pipe, **self.negative())
+            handle.remove()
+        assert seen == [(False, True), (True, False)] * 2
+
+    def test_guidance_is_between_reference_and_base(self, pipe, transformer, prompt):
+        """After one step x = x0 - (negative + 3 (positive - negative)) with a plain negative."""
+        settings = {"num_inference_steps": 1}
+        start = self.make(pipe, **settings, latents=torch.zeros(1, 16, 8))
+        empty = {
+            "prompt_embeds": torch.zeros(1, TEXT, 32),
+            "pooled_prompt_embeds": torch.zeros(1, 32),
+        }
+        latents = {"latents": torch.zeros(1, 16, 8)}
+        base_negative = self.make(pipe, **settings, **empty, **latents)
+        with attach(transformer, prompt):
+            positive = self.make(pipe, **settings, **latents)
+            guided = self.make(pipe, **settings, **self.negative(), **latents)
+        wanted = base_negative + 3 * (positive - base_negative)
+        torch.testing.assert_close(guided, wanted, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(positive, start)
+
+    def test_the_pipeline_comes_back_as_it_was(self, pipe, transformer, prompt):
+        before = self.make(pipe, **self.negative())
+        with attach(transformer, prompt):
+            assert not torch.equal(self.make(pipe, **self.negative()), before)
+        assert torch.equal(self.make(pipe, **self.negative()), before)
+
+
+class TestFactsOfDiffusers:
+    """Invariant 11: what the host relies on, so that an upgrade fails here first."""
+
+    def test_processors_get_only_the_kwargs_they_name(self, transformer):
+        class Greedy:
+            def __call__(self, attn, hidden_states, *args, wanted=None, **others):
+                self.seen = (wanted, others)
+                return hidden_states
+
+        attention = transformer.single_transformer_blocks[0].attn
+        attention.set_processor(Greedy())
+        attention(torch.zeros(1, 2, 32), wanted=1, other=2)
+        assert attention.processor.seen == (1, {})
+
+    def test_single_blocks_put_text_first_and_do_not_say_how_long_it_is(self, transformer):
+        seen = {}
+
+        class Spy(FluxAttnProcessor):
+            def __call__(self, attn, hidden_states, encoder_hidden_states=None, *args):
+                seen["encoder_hidden_states"] = encoder_hidden_states
+                seen["rows"] = hidden_states.shape[1]
+                return hidden_states
+
+        block = transformer.single_transformer_blocks[0]
+        block.attn.set_processor(Spy())
+        block.norm = nn.Identity()
+        block.norm.forward = lambda rows, emb: (seen.setdefault("first", rows), torch.ones(1, 32))
+        text, image = torch.zeros(1, TEXT, 32), torch.ones(1, IMAGE, 32)
+        block(image, text, torch.zeros(1, 32))
+        assert seen["encoder_hidden_states"] is None
+        assert seen["rows"] == TEXT + IMAGE
+        assert not seen["first"][:, :TEXT].any()
+        assert seen["first"][:, TEXT:].all()
+
+    def test_double_blocks_take_image_then_text(self, transformer):
+        block = transformer.transformer_blocks[0]
+        image, text = block.attn(
+            torch.zeros(1, IMAGE, 32), encoder_hidden_states=torch.zeros(1, TEXT, 32)
+        )
+        assert (image.shape[1], text.shape[1]) == (IMAGE, TEXT)
+
+    def test_text_rows_of_the_last_block_are_dead(self, transformer, run):
+        base = run()
+
+        class Loud(FluxAttnProcessor):
+            def __call__(self, *args, **kwargs):
+                rows = super().__call__(*args, **kwargs)
+                return torch.cat([rows[:, :TEXT] + 100, rows[:, TEXT:]], 1)
+
+        transformer.single_transformer_blocks[0].attn.set_processor(Loud())
+        assert not torch.equal(run(), base)
+        transformer.single_transformer_blocks[0].attn.set_processor(FluxAttnProcessor())
+        transformer.single_transformer_blocks[1].attn.set_processor(Loud())
+        assert torch.equal(run(), base)
+
+    def test_our_processor_takes_what_theirs_takes(self, transformer, prompt):
+        theirs = list(inspect.signature(FluxAttnProcessor.__call__).parameters)
+        with attach(transformer, prompt):
+            ours = list(inspect.signature(type(processors(transformer)[0]).__call__).parameters)
+        assert ours[: len(theirs)] == theirs
+
+    def test_sites_are_diffusers_own_order(self, transformer):
+        names = [f"{site.name}.processor" for site in find_sites(transformer)]
+        assert names == list(transformer.attn_processors)
+        assert all(
+            isinstance(transformer.get_submodule(site.name), FluxAttention)
+            for site in find_sites(transformer)
+        )
