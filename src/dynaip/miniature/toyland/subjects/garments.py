@@ -34,7 +34,7 @@ def shirt(pen: Pen) -> None:
         _sleeves(pen, half, 25, length, 16, "main")
     _top(pen, half, 12, 94)
     if pen.side:
-        pen.limb(f"M{54 - half:.1f} 28l{-length + 3:.1f} 6", 16, "second")
+        pen.limb(f"M{54 - half:.1f} 28l{-length + 7:.1f} 6", 16, "second")
     pen.shape(oval(x, 13, 11 * pen.big, 6 * pen.big), "second")
     pen.badge(50 + (4 if pen.side else 0), 58, 13.7)
     pen.sticker(50 + half * 0.55, 33, 8)
@@ -79,7 +79,7 @@ def hoodie(pen: Pen) -> None:
         return
     half *= 0.92
     _top(pen, half, 30, 95)
-    pen.limb(f"M{56 - half:.1f} 45l{-length * 0.9:.1f} 4", 13)
+    pen.limb(f"M{56 - half:.1f} 45l{-length * 0.72:.1f} 4", 13)
     pen.shape(
         f"M{46 - hood * 0.6:.1f} {24 - hood:.1f}Q{54 + hood:.1f} {20 - hood:.1f} {54 + hood * 1.2:.1f} 36L{44 - hood * 0.5:.1f} 38Z",
         "second",
