@@ -81,6 +81,20 @@ def load(
     return cast(FluxPipeline, pipe.to(device))
 
 
+def default_arguments(pipe: DiffusionPipeline) -> dict[str, int]:
+    """Sizes of this model, where diffusers' FLUX pipelines assume those of FLUX.1.
+
+    Returns:
+        Those of `height`, `width` (pixels) and `max_sequence_length` that the pipeline's call
+        takes.
+    """
+    size = getattr(pipe.vae.config, "sample_size", None)
+    tokens = getattr(pipe.tokenizer_2, "model_max_length", 512)
+    defaults = {"height": size, "width": size, "max_sequence_length": min(512, tokens)}
+    accepted = inspect.signature(pipe.__call__).parameters
+    return {name: v for name, v in defaults.items() if v is not None and name in accepted}
+
+
 class PersonalPipeline:
     """A FLUX pipeline with an adapter attached: the same call, and `subjects`.
 
@@ -149,7 +163,7 @@ class PersonalPipeline:
             ValueError: A reference, mask or argument cannot be used.
         """
         given = {name: value for name, value in arguments.items() if value is not None}
-        arguments = {**self._defaults(), **given}
+        arguments = {**default_arguments(self.pipe), **given}
         as_tuple = not arguments.pop("return_dict", True)
         conditioning = self._conditioning(prompt, subjects, arguments)
         self.attachment.branches = branches or self.adapter.config.branches
@@ -248,14 +262,6 @@ class PersonalPipeline:
                 ) from error
             self._image_encoder = cast(Any, encoder).to(weight.device).eval()
         return cast(CLIPVisionModel, self._image_encoder)
-
-    def _defaults(self) -> dict[str, Any]:
-        """Sizes of this model, where diffusers' pipelines assume those of FLUX.1."""
-        size = getattr(self.pipe.vae.config, "sample_size", None)
-        tokens = getattr(self.pipe.tokenizer_2, "model_max_length", 512)
-        defaults = {"height": size, "width": size, "max_sequence_length": min(512, tokens)}
-        accepted = inspect.signature(self.pipe.__call__).parameters
-        return {name: v for name, v in defaults.items() if v is not None and name in accepted}
 
     def _grid(self, arguments: dict[str, Any]) -> Grid | None:
         """Rows and columns of image tokens, rounded as the pipeline rounds."""

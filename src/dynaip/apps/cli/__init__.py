@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import dynaip
-from dynaip.apps.cli import miniature, train
+from dynaip.apps.cli import generate, inspect, miniature, train
 from dynaip.apps.cli.errors import run
 
 app = typer.Typer(
@@ -41,6 +41,8 @@ def root(
     """
 
 
+app.command()(generate.generate)
+app.command()(inspect.inspect)
 app.command()(train.train)
 app.add_typer(miniature.app, name="miniature")
 

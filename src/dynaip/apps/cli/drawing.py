@@ -1,0 +1,157 @@
+"""From a job to pictures with their settings, one at a time, with a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dynaip.apps.cli.loading import load_adapter, load_model, miniature_folder, progress_console
+
+if TYPE_CHECKING:
+    from diffusers import FluxPipeline
+    from PIL import Image
+    from torch import Tensor
+
+    from dynaip.adapter.config import Branches
+    from dynaip.pipeline.provenance import Settings, SubjectRecord
+    from dynaip.pipeline.subject import Subject
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one call of `dynaip generate` makes.
+
+    Attributes:
+        prompt, steps, guidance, branches: As the options.
+        references: The files that `subjects` were read from.
+        subjects: As many.
+        seeds: One for each picture.
+        size: Height and width, those that were given.
+        model: A folder or hub id; nothing for the miniature.
+        adapter: A folder or hub id; nothing where there are no references.
+    """
+
+    prompt: str
+    references: Sequence[Path]
+    subjects: Sequence[Subject]
+    branches: Branches
+    seeds: Sequence[int]
+    steps: int
+    guidance: float
+    size: dict[str, int]
+    model: str | None
+    adapter: str | None
+
+
+Draw = Callable[..., tuple["Image.Image", "Tensor | None"]]
+
+
+def draw_pictures(job: Job) -> Iterator[tuple[Image.Image, Settings]]:
+    """Makes the pictures one by one, so that a finished one survives whatever comes next.
+
+    Raises:
+        ValueError: The model or the adapter cannot be loaded, or do not fit each other.
+    """
+    import torch
+
+    with contextlib.ExitStack() as stack:
+        draw = _open(job, stack)
+        describe = _describer(job)
+        progress = stack.enter_context(_progress())
+        task = progress.add_task("Drawing", total=len(job.seeds) * job.steps)
+
+        def advance(_: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            progress.advance(task)
+            return tensors
+
+        for seed in job.seeds:
+            picture, coefficients = draw(
+                job.prompt,
+                num_inference_steps=job.steps,
+                guidance_scale=job.guidance,
+                generator=torch.Generator().manual_seed(seed),
+                callback_on_step_end=advance,
+                **job.size,
+            )
+            yield picture, describe(picture, seed, coefficients)
+
+
+def _open(job: Job, stack: contextlib.ExitStack) -> Draw:
+    """Loads what the job needs; what it returns makes one picture."""
+    adapter = load_adapter(job.adapter) if job.adapter else None
+    pipe = load_model(job.model)
+    if adapter is None:
+        return _plain(pipe)
+    personal = stack.enter_context(adapter.to(pipe.device, pipe.dtype).attach(pipe))
+
+    def draw(prompt: str, **arguments: Any) -> tuple[Image.Image, Tensor | None]:
+        images, coefficients = personal(
+            prompt, subjects=job.subjects, branches=job.branches, return_dict=False, **arguments
+        )
+        return images[0], coefficients
+
+    return draw
+
+
+def _plain(pipe: FluxPipeline) -> Draw:
+    from dynaip.pipeline.flux import default_arguments
+
+    def draw(prompt: str, **arguments: Any) -> tuple[Image.Image, Tensor | None]:
+        return pipe(prompt, **{**default_arguments(pipe), **arguments}).images[0], None
+
+    return draw
+
+
+def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings]:
+    """Settings for each picture; what all of them share is found out once."""
+    from dynaip.adapter.storage import WEIGHTS, locate
+    from dynaip.pipeline import provenance
+
+    versions = provenance.installed_versions()
+    hashes = [provenance.file_sha256(path) for path in job.references]
+    weights = provenance.file_sha256(locate(job.adapter) / WEIGHTS) if job.adapter else None
+
+    def record(index: int, coefficients: Tensor) -> SubjectRecord:
+        subject = job.subjects[index]
+        return provenance.SubjectRecord(
+            name=job.references[index].name,
+            sha256=hashes[index],
+            scale=subject.scale,
+            granularity=tuple(subject.granularity) if subject.granularity else None,
+            coefficients=tuple(round(value, 4) for value in coefficients[0, index].tolist()),
+        )
+
+    def describe(picture: Image.Image, seed: int, coefficients: Tensor | None) -> Settings:
+        subjects = () if coefficients is None else range(len(job.subjects))
+        return provenance.Settings(
+            prompt=job.prompt,
+            seed=seed,
+            steps=job.steps,
+            guidance=job.guidance,
+            width=picture.width,
+            height=picture.height,
+            branches=job.branches,
+            model=provenance.public_name(job.model or miniature_folder()),
+            adapter=provenance.public_name(job.adapter) if job.adapter else None,
+            adapter_sha256=weights,
+            subjects=tuple(record(index, coefficients) for index in subjects),
+            versions=versions,
+        )
+
+    return describe
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=progress_console,
+        transient=True,
+    )

@@ -1,0 +1,197 @@
+"""`dynaip generate`: reference pictures and a prompt in, new pictures out."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dynaip.apps.cli.loading import adapter_location
+
+if TYPE_CHECKING:
+    from dynaip.pipeline.provenance import Settings
+    from dynaip.pipeline.subject import Subject
+
+BRANCHES = ("image", "text", "both")
+LARGEST_SEED = 2**32 - 1
+
+
+def generate(
+    prompt: Annotated[str, typer.Option(help="What the picture shows.")],
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture of a subject, any file and size; once for each subject."),
+    ] = None,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(help="Strength of the reference: 0 off, 1 as trained; one, or one each."),
+    ] = None,
+    granularity: Annotated[
+        list[str] | None,
+        typer.Option(help="Weights low,mid,high that sum to 1; without it the router decides."),
+    ] = None,
+    branches: Annotated[
+        str | None, typer.Option(help="Rows that see the reference: image (default), text, both.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=LARGEST_SEED, help="A random one if not given.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Pixels; the model's if not given.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, help="Pixels; the model's if not given.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
+    ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
+    ] = None,
+    number: Annotated[
+        int, typer.Option("-n", min=1, help="Pictures to make, their seeds counting up.")
+    ] = 1,
+    out: Annotated[Path, typer.Option(help="A folder, or a PNG file.")] = Path("out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Make pictures of the referenced subjects, as the prompt describes."""
+    references = reference or []
+    if not references and (scale or granularity or branches or adapter):
+        raise ValueError(
+            "--scale, --granularity, --branches and --adapter are about references; give a "
+            "--reference."
+        )
+    subjects = read_subjects(references, scale or [], granularity or [])
+    seeds = _seeds(seed, number)
+    prepare_target(out, number)
+    from dynaip.apps.cli.drawing import Job, draw_pictures
+    from dynaip.pipeline.provenance import save_picture
+
+    job = Job(
+        prompt=prompt,
+        references=references,
+        subjects=subjects,
+        branches=_branches(branches),
+        seeds=seeds,
+        steps=steps,
+        guidance=guidance,
+        size={k: v for k, v in (("height", height), ("width", width)) if v is not None},
+        model=model,
+        adapter=adapter_location(adapter, model) if references else None,
+    )
+    made = []
+    for picture, settings in draw_pictures(job):
+        path = target(out, prompt, settings.seed)
+        save_picture(picture, path, settings)
+        made.append((path, settings))
+    if as_json:
+        rows = [{"path": str(path), **settings.to_dict()} for path, settings in made]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _report(made)
+
+
+def read_subjects(
+    references: Sequence[Path], scales: Sequence[float], granularities: Sequence[str]
+) -> list[Subject]:
+    """One subject per reference, all of them checked and decoded before a model is loaded.
+
+    Raises:
+        ValueError: A picture cannot be used, or the options do not fit the references.
+    """
+    if not references:
+        return []
+    from dynaip.pipeline.reference import open_picture
+    from dynaip.pipeline.subject import Subject
+
+    each_scale = _for_each("--scale", scales, len(references), 1.0)
+    each_granularity = _for_each("--granularity", granularities, len(references), None)
+    return [
+        Subject(open_picture(path), scale=scale, granularity=_parse_granularity(text))
+        for path, scale, text in zip(references, each_scale, each_granularity, strict=True)
+    ]
+
+
+def prepare_target(out: Path, number: int) -> None:
+    """Makes the folder that the pictures go to, before any time is spent on them.
+
+    Raises:
+        ValueError: `out` is a file of another kind, or one file is meant for several pictures.
+        OSError: The folder cannot be made.
+    """
+    if _is_file_name(out) and number > 1:
+        raise ValueError("One file cannot hold several pictures; give a folder as --out.")
+    if not _is_file_name(out) and out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is neither a folder nor a PNG file; give one of them.")
+    (out.parent if _is_file_name(out) else out).mkdir(parents=True, exist_ok=True)
+
+
+def target(out: Path, prompt: str, seed: int) -> Path:
+    """Where a picture goes: the named PNG file, or a new file in the folder."""
+    if _is_file_name(out):
+        return out
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-") or "picture"
+    stem, count = f"{words}-{seed}", 1
+    path = out / f"{stem}.png"
+    while path.exists():
+        count += 1
+        path = out / f"{stem}-{count}.png"
+    return path
+
+
+def _is_file_name(out: Path) -> bool:
+    return out.suffix.lower() == ".png"
+
+
+def _seeds(seed: int | None, number: int) -> range:
+    first = secrets.randbelow(LARGEST_SEED - number) if seed is None else seed
+    return range(first, first + number)
+
+
+def _branches(branches: str | None) -> Any:
+    if branches not in (None, *BRANCHES):
+        raise ValueError(f"--branches is image, text or both; got {branches!r}.")
+    return branches or "image"
+
+
+def _for_each(option: str, values: Sequence[Any], count: int, default: Any) -> Sequence[Any]:
+    if len(values) not in (0, 1, count):
+        raise ValueError(
+            f"{option} was given {len(values)} times for {count} reference(s); give it once for "
+            "all of them, or once for each."
+        )
+    return values if len(values) == count else [*values, default][:1] * count
+
+
+def _parse_granularity(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(
+            f"--granularity is three numbers with commas, such as 0.2,0.3,0.5; got {text!r}."
+        ) from error
+
+
+def _report(made: Sequence[tuple[Path, Settings]]) -> None:
+    console = Console()
+    for path, settings in made:
+        console.print(f"{path}  seed {settings.seed}", highlight=False, soft_wrap=True)
+    subjects = made[0][1].subjects
+    if not subjects:
+        return
+    table = Table("reference", "weights", "low", "mid", "high", box=None)
+    for subject in subjects:
+        source = "router" if subject.granularity is None else "by hand"
+        table.add_row(subject.name, source, *(f"{value:.2f}" for value in subject.coefficients))
+    console.print(table)

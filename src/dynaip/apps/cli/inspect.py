@@ -1,0 +1,146 @@
+"""`dynaip inspect`: what a folder or a file is, how large, and its settings. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Facts = dict[str, Any]
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An adapter, a model, a run, a picture, weights.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Say what a folder or a file is: its kind, its size, its settings."""
+    facts = describe(path)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        shown = json.dumps(value, indent=2) if isinstance(value, dict) else str(value)
+        table.add_row(name, shown)
+    Console().print(table)
+
+
+def describe(path: Path) -> Facts:
+    """The facts about a folder or a file, as JSON values.
+
+    Raises:
+        ValueError: It is missing, damaged, or nothing that dynaip knows.
+    """
+    if not path.exists():
+        raise ValueError(f"There is nothing at {path}; check the path.")
+    if path.is_file():
+        return _describe_file(path)
+    for marker, reader in _FOLDERS.items():
+        if (path / marker).is_file():
+            return reader(path)
+    raise ValueError(
+        f"{path} is neither an adapter, nor a model, nor a run: it holds none of "
+        f"{', '.join(_FOLDERS)}."
+    )
+
+
+def _describe_file(path: Path) -> Facts:
+    if path.suffix == ".safetensors":
+        return {"kind": "weights", **_weights(path)}
+    from dynaip.pipeline.provenance import read_settings
+
+    return {"kind": "picture made by dynaip", **read_settings(path).to_dict()}
+
+
+def _describe_model(folder: Path) -> Facts:
+    index = _read_json(folder / "model_index.json")
+    parts = {name: _part(folder / name) for name in index if (folder / name).is_dir()}
+    adapters = [
+        str(config.parent.relative_to(folder))
+        for config in sorted(folder.rglob("config.json"))
+        if _is_adapter(config)
+    ]
+    return {
+        "kind": f"model ({index.get('_class_name', 'unknown class')})",
+        "parameters": sum(part.get("parameters", 0) for part in parts.values()),
+        "bytes": sum(part.get("bytes", 0) for part in parts.values()),
+        "adapters": ", ".join(adapters) or "none",
+        "parts": parts,
+    }
+
+
+def _part(folder: Path) -> Facts:
+    files = [_weights(path) for path in sorted(folder.glob("*.safetensors"))]
+    return {name: sum(file[name] for file in files) for name in ("parameters", "bytes") if files}
+
+
+def _describe_configured(folder: Path) -> Facts:
+    config = _read_json(folder / "config.json")
+    kind = "adapter" if _is_adapter(folder / "config.json") else config.get("_class_name")
+    kind = kind or ", ".join(config.get("architectures", [])) or "weights with a config"
+    return {"kind": kind, **_part(folder), "config": config}
+
+
+def _describe_run(folder: Path) -> Facts:
+    run = _read_json(folder / "run.json")
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
+    return {
+        "kind": "training run",
+        "checkpoints": ", ".join(checkpoints) or "none",
+        "exported": (folder / "export").is_dir(),
+        "settings": run,
+    }
+
+
+def _describe_checkpoint(folder: Path) -> Facts:
+    state = _read_json(folder / "state.json")
+    return {"kind": "checkpoint of a training run", "step": state.get("step"), **_part(folder)}
+
+
+_FOLDERS: dict[str, Callable[[Path], Facts]] = {
+    "model_index.json": _describe_model,
+    "run.json": _describe_run,
+    "state.json": _describe_checkpoint,
+    "config.json": _describe_configured,
+}
+
+
+def _is_adapter(config: Path) -> bool:
+    return _read_json(config).get("format") == "dynaip-adapter"
+
+
+def _read_json(path: Path) -> Facts:
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy it again.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it is no JSON object; copy it again.")
+    return values
+
+
+def _weights(path: Path) -> Facts:
+    """Parameters, bytes and precisions of a safetensors file, from its header alone."""
+    broken = f"{path} is no safetensors file, or was cut short; copy it again."
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= size - 8:
+            raise ValueError(broken)
+        try:
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            parameters = sum(math.prod(entry["shape"]) for entry in header.values())
+            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            precisions = sorted({entry["dtype"] for entry in header.values()})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(broken) from error
+    if size != 8 + length + end:
+        raise ValueError(broken)
+    return {"parameters": parameters, "bytes": size, "precision": ", ".join(precisions)}

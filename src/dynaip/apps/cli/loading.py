@@ -1,0 +1,90 @@
+"""What the verbs share before they do their work: where the miniature is, and quiet loading."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from diffusers import FluxPipeline
+
+    from dynaip.adapter.model import DynaIPAdapter
+
+# Results go to stdout, everything said on the way to stderr: `--json` can be piped.
+progress_console = Console(stderr=True)
+
+
+def miniature_folder() -> Path:
+    """The bundle below the working folder, or else in the checkout that this package is part of."""
+    here = Path("models/miniature")
+    return here if here.is_dir() else Path(__file__).parents[4] / here
+
+
+def load_model(model: str | None) -> FluxPipeline:
+    """Loads a model; nothing means the miniature.
+
+    Raises:
+        ValueError: It is not there, or cannot be read.
+    """
+    quiet_libraries()
+    if model is None and not (miniature_folder() / "model_index.json").is_file():
+        raise ValueError(
+            "The miniature is not here (models/miniature); run this in a checkout, train it with "
+            "`dynaip miniature train`, or give --model."
+        )
+    with progress_console.status("Loading the model ..."):
+        from dynaip.pipeline.flux import load
+
+        pipe = load(model or miniature_folder())
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def load_adapter(adapter: str) -> DynaIPAdapter:
+    """Loads an adapter from its folder or hub id.
+
+    Raises:
+        ValueError: It is not there, or cannot be read.
+    """
+    quiet_libraries()
+    with progress_console.status("Loading the adapter ..."):
+        from dynaip.adapter.model import DynaIPAdapter
+
+        return DynaIPAdapter.from_pretrained(adapter).eval()
+
+
+def adapter_location(adapter: str | None, model: str | None) -> str:
+    """The adapter that is meant: the one given, or the folder `adapter` of a local model.
+
+    Raises:
+        ValueError: None was given, and the model's folder has none.
+    """
+    if adapter is not None:
+        return adapter
+    own = (miniature_folder() if model is None else Path(model)) / "adapter"
+    if not own.is_dir():
+        raise ValueError(f"There is no adapter in {own}; give its folder or hub id as --adapter.")
+    return str(own)
+
+
+def quiet_libraries() -> None:
+    """Keeps remarks that nobody can act on out of the terminal; call before loading.
+
+    diffusers' own warnings stay, but for one about a class of image encoder that the annotation
+    of its pipeline does not name.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("diffusers.pipelines.pipeline_utils").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Expected types for image_encoder")
