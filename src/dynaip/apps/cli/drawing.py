@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Job:
 Draw = Callable[..., tuple["Image.Image", "Tensor | None"]]
 
 
-def draw_pictures(job: Job) -> Iterator[tuple[Image.Image, Settings]]:
+def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, None]:
     """Makes the pictures one by one, so that a finished one survives whatever comes next.
 
     Raises:
@@ -154,4 +154,5 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=progress_console,
         transient=True,
+        disable=not progress_console.is_terminal,
     )

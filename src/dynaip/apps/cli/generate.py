@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -89,10 +90,11 @@ def generate(
         adapter=adapter_location(adapter, model) if references else None,
     )
     made = []
-    for picture, settings in draw_pictures(job):
-        path = target(out, prompt, settings.seed)
-        save_picture(picture, path, settings)
-        made.append((path, settings))
+    with contextlib.closing(draw_pictures(job)) as pictures:
+        for picture, settings in pictures:
+            path = target(out, prompt, settings.seed)
+            save_picture(picture, path, settings)
+            made.append((path, settings))
     if as_json:
         rows = [{"path": str(path), **settings.to_dict()} for path, settings in made]
         typer.echo(json.dumps(rows, indent=2))

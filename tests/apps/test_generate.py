@@ -1,0 +1,195 @@
+"""`dynaip generate` end to end on a tiny model, and one sentence for everything that is wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynaip.apps.cli.generate import target
+from dynaip.pipeline.provenance import file_sha256, read_settings
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Path:
+    path = tmp_path / "rex.png"
+    Image.new("RGBA", (30, 20), (200, 40, 30, 128)).save(path)
+    return path
+
+
+@pytest.fixture
+def arguments(model: Path, reference: Path, tmp_path: Path) -> list[object]:
+    out = ["--out", tmp_path / "out"]
+    return ["generate", "--model", model, "--reference", reference, "--steps", 2, *out]
+
+
+def assert_one_sentence(result: Any, words: str) -> None:
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith("Error: ")
+    assert result.err.count("\n") == 1
+    assert words in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_picture_with_its_settings(
+    cli: Any, arguments: list[object], model: Path, reference: Path, tmp_path: Path
+) -> None:
+    result = cli(*arguments, "--prompt", "A red dog!", "--seed", 5, "--scale", 0.5)
+    assert result.code == 0, result.err
+    picture = tmp_path / "out" / "a-red-dog-5.png"
+    settings = read_settings(picture)
+    assert settings == read_settings(picture.with_suffix(".json"))
+    assert (settings.prompt, settings.seed, settings.steps) == ("A red dog!", 5, 2)
+    assert (settings.model, settings.adapter, settings.branches) == ("tiny", "adapter", "image")
+    assert settings.adapter_sha256 == file_sha256(model / "adapter" / "model.safetensors")
+    (subject,) = settings.subjects
+    assert (subject.name, subject.scale, subject.granularity) == ("rex.png", 0.5, None)
+    assert subject.sha256 == file_sha256(reference)
+    assert sum(subject.coefficients) == pytest.approx(1, abs=1e-3)
+    low, mid, high = (f"{value:.2f}" for value in subject.coefficients)
+    assert f"{low}  {mid}  {high}" in " ".join(result.out.split("\n")).replace("   ", "  ")
+    assert str(tmp_path) not in picture.with_suffix(".json").read_text()
+
+
+def test_the_same_call_makes_the_same_picture_and_overwrites_nothing(
+    cli: Any, arguments: list[object], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        assert cli(*arguments, "--prompt", "a dog", "--seed", 1).code == 0
+    first, second = (
+        np.asarray(Image.open(tmp_path / "out" / name)) for name in ("a-dog-1.png", "a-dog-1-2.png")
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+def test_several_pictures_count_their_seeds_up(
+    cli: Any, arguments: list[object], tmp_path: Path
+) -> None:
+    result = cli(*arguments, "--prompt", "a dog", "--seed", 8, "-n", 2, "--json")
+    assert result.code == 0, result.err
+    rows = json.loads(result.out)
+    assert [row["seed"] for row in rows] == [8, 9]
+    pictures = [np.asarray(Image.open(row["path"])) for row in rows]
+    assert (pictures[0] != pictures[1]).any()
+    alone = json.loads(cli(*arguments, "--prompt", "a dog", "--seed", 9, "--json").out)
+    np.testing.assert_array_equal(np.asarray(Image.open(alone[0]["path"])), pictures[1])
+
+
+def test_several_references_with_their_own_settings(
+    cli: Any, arguments: list[object], reference: Path, tmp_path: Path
+) -> None:
+    result = cli(
+        *arguments,
+        *("--prompt", "two dogs", "--reference", reference, "--json"),
+        *("--scale", 0.5, "--scale", 0.7, "--granularity", "1,0,0"),
+        *("--branches", "both", "--width", 16, "--height", 24),
+    )
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)
+    assert [subject["scale"] for subject in row["subjects"]] == [0.5, 0.7]
+    assert [subject["coefficients"] for subject in row["subjects"]] == [[1, 0, 0]] * 2
+    assert (row["branches"], row["width"], row["height"]) == ("both", 16, 24)
+    assert Image.open(row["path"]).size == (16, 24)
+
+
+def test_options_change_the_picture(cli: Any, arguments: list[object], tmp_path: Path) -> None:
+    options = [[], ["--scale", 0], ["--granularity", "0,0,1"], ["--branches", "text"]]
+    pictures = []
+    for index, option in enumerate(options):
+        path = tmp_path / f"{index}.png"
+        result = cli(*arguments, "--prompt", "a dog", "--seed", 1, *option, "--out", path)
+        assert result.code == 0, result.err
+        pictures.append(np.asarray(Image.open(path)).tobytes())
+    assert len(set(pictures)) == len(options)
+
+
+def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Path) -> None:
+    plain = ["generate", "--model", model, "--prompt", "a dog", "--steps", 2, "--seed", 1]
+    result = cli(*plain, "--json", "--out", tmp_path)
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)
+    assert (row["subjects"], row["adapter"]) == ([], None)
+    assert (row["width"], row["height"]) == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--granularity", "0.5,0.5,0.5"], "sum to 1"),
+        (["--granularity", "-1,1,1"], "none negative"),
+        (["--granularity", "low"], "three numbers with commas"),
+        (["--granularity", "1,0"], "three numbers"),
+        (["--scale", "-1"], "scale must be"),
+        (["--scale", "nan"], "scale must be"),
+        (["--scale", "1", "--scale", "2"], "once for each"),
+        (["--branches", "left"], "image, text or both"),
+        (["--reference", "nowhere.png"], "no picture file"),
+        (["--adapter", "no/where/at/all"], "no adapter folder"),
+        (["-n", "2", "--out", "one.png"], "cannot hold several"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(
+    cli: Any, arguments: list[object], option: list[str], words: str
+) -> None:
+    assert_one_sentence(cli(*arguments, "--prompt", "a dog", *option), words)
+
+
+def test_a_wrong_model_is_one_sentence(cli: Any, arguments: list[object], tmp_path: Path) -> None:
+    call = [*arguments, "--prompt", "a dog", "--model"]
+    assert_one_sentence(cli(*call, tmp_path), "no adapter in")
+    assert_one_sentence(
+        cli("generate", "--prompt", "a dog", "--model", tmp_path), "model_index.json is missing"
+    )
+
+
+def test_options_about_references_need_one(cli: Any, model: Path) -> None:
+    call = ["generate", "--model", model, "--prompt", "a dog"]
+    assert_one_sentence(cli(*call, "--branches", "text"), "give a --reference")
+
+
+def test_a_file_where_the_folder_should_be(
+    cli: Any, arguments: list[object], reference: Path
+) -> None:
+    file = reference.with_name("notes.txt")
+    file.write_text("mine")
+    assert_one_sentence(cli(*arguments, "--prompt", "a dog", "--out", file), "neither a folder")
+    assert file.read_text() == "mine"
+
+
+def test_a_damaged_adapter_is_one_sentence(
+    cli: Any, arguments: list[object], model: Path, tmp_path: Path
+) -> None:
+    weights = (model / "adapter" / "model.safetensors").read_bytes()
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((model / "adapter" / "config.json").read_bytes())
+    flipped = bytearray(weights)
+    flipped[-9] ^= 1
+    for content in (weights[:-100], bytes(flipped)):
+        (folder / "model.safetensors").write_bytes(content)
+        call = [*arguments, "--prompt", "a dog", "--adapter", folder]
+        assert_one_sentence(cli(*call), "model.safetensors")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(
+    cli: Any, arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert_one_sentence(cli(*arguments, "--prompt", "a dog"), "disk is full")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_names_of_files() -> None:
+    assert target(Path("a/b.PNG"), "x", 1) == Path("a/b.PNG")
+    assert target(Path("nowhere"), "赤い犬", 1) == Path("nowhere/picture-1.png")
+    assert len(target(Path("nowhere"), "word " * 99, 1).name) < 70
