@@ -140,8 +140,7 @@ def _together(spec: Spec, rng: np.random.Generator | None, named: frozenset[str]
     ]
     if spec.action != "next to":
         return f"{described[1]} {spec.action} {described[0]}"
-    placed = "position" in named or (rng is not None and rng.random() < 0.7)
-    if placed:
+    if "position" in named:
         described = [
             f"{text} {_POSITIONS[actor.view.position][0]}"
             for text, actor in zip(described, spec.actors, strict=True)

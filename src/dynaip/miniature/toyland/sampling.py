@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
-from dynaip.miniature.toyland.placing import (
-    HALF_WIDTH,
-    JUMP_HEIGHT,
-    JUMP_STRETCH,
-    drop,
-    topple_angle,
-    topples,
-)
+from dynaip.miniature.toyland.arranging import arranged
+from dynaip.miniature.toyland.chance import pick, uniform
 from dynaip.miniature.toyland.spec import (
     ACTIONS,
     AGNOSTIC,
@@ -25,16 +17,12 @@ from dynaip.miniature.toyland.spec import (
     KINDS,
     LETTERS,
     SPECIFIC,
-    Actor,
     Concept,
     Light,
     Spec,
-    View,
 )
-from dynaip.miniature.toyland.subjects import slot
 
 Split = Literal["train", "test"]
-T = TypeVar("T")
 
 WEARERS = ("living", "human")
 GARMENTS = ("upwearing", "midwearing", "wholewearing", "downwearing")
@@ -50,10 +38,6 @@ HELD_OUT_SHADE = (0.35, 0.65)
 """No training concept has a colour whose shade lies, by size, between these."""
 
 _HELD_OUT_ONE_IN = 8
-_SIZES = {1: (0.56, 0.66), 2: (0.45, 0.53), 3: (0.34, 0.4)}
-_COLUMNS = {"left": 0.31, "middle": 0.5, "right": 0.69}
-_PAIR_COLUMNS = {"left": 0.26, "right": 0.74}
-_TRIPLE_COLUMNS = {"left": 0.19, "middle": 0.5, "right": 0.81}
 
 
 def is_held_out(concept: Concept) -> bool:
@@ -120,13 +104,13 @@ def sample_spec(
         concepts = _draw_cast(rng, count, split, action)
     _check_action(concepts, action)
     light = Light(
-        direction=_pick(rng, AGNOSTIC["light"]), colour=_pick(rng, AGNOSTIC["light_colour"])
+        direction=pick(rng, AGNOSTIC["light"]), colour=pick(rng, AGNOSTIC["light_colour"])
     )
     others = AGNOSTIC["style"][1:]
-    style = AGNOSTIC["style"][0] if rng.random() < BOOK_SHARE else _pick(rng, others)
+    style = AGNOSTIC["style"][0] if rng.random() < BOOK_SHARE else pick(rng, others)
     return Spec(
-        actors=_arranged(rng, concepts, action),
-        scene=_pick(rng, AGNOSTIC["scene"]),
+        actors=arranged(rng, concepts, action),
+        scene=pick(rng, AGNOSTIC["scene"]),
         scene_seed=int(rng.integers(1 << 16)),
         light=light,
         style=style,
@@ -143,15 +127,6 @@ def vary(spec: Spec, rng: np.random.Generator) -> Spec:
     return sample_spec(rng, concepts=[actor.concept for actor in spec.actors], action=action)
 
 
-def _pick(rng: np.random.Generator, values: Sequence[T]) -> T:
-    return values[int(rng.integers(len(values)))]
-
-
-def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    # Rounded so that a spec written to JSON is short and draws the same picture.
-    return round(float(rng.uniform(low, high)), 4)
-
-
 def _combination_held_out(concept: Concept) -> bool:
     name = f"{concept.category}|{concept.main_colour}|"
     return (
@@ -166,34 +141,34 @@ def _bucket(text: str) -> int:
 
 
 def _draw_concept(rng: np.random.Generator, held_out: bool, kinds: Sequence[str]) -> Concept:
-    category = _pick(rng, [name for kind in kinds for name in KINDS[kind]])
-    main = _pick(rng, SPECIFIC["main_colour"])
-    angle = 45.0 * int(rng.integers(4)) + _uniform(rng, -6, 6)
+    category = pick(rng, [name for kind in kinds for name in KINDS[kind]])
+    main = pick(rng, SPECIFIC["main_colour"])
+    angle = 45.0 * int(rng.integers(4)) + uniform(rng, -6, 6)
     return Concept(
         kind=KIND_OF[category],
         category=category,
         main_colour=main,
-        second_colour=_pick(rng, [name for name in SPECIFIC["second_colour"] if name != main]),
-        pattern=_pick(rng, SPECIFIC["pattern"]),
-        pattern_scale=_pick(rng, SPECIFIC["pattern_scale"]),
+        second_colour=pick(rng, [name for name in SPECIFIC["second_colour"] if name != main]),
+        pattern=pick(rng, SPECIFIC["pattern"]),
+        pattern_scale=pick(rng, SPECIFIC["pattern_scale"]),
         pattern_direction=angle,
-        proportions=(_uniform(rng, 0, 1), _uniform(rng, 0, 1), _uniform(rng, 0, 1)),
+        proportions=(uniform(rng, 0, 1), uniform(rng, 0, 1), uniform(rng, 0, 1)),
         glyph=_draw_glyph(rng, held_out),
-        mark=_pick(rng, SPECIFIC["mark"]),
+        mark=pick(rng, SPECIFIC["mark"]),
         shade=(_draw_shade(rng, held_out), _draw_shade(rng, held_out)),
     )
 
 
 def _draw_glyph(rng: np.random.Generator, held_out: bool) -> str:
     if held_out and rng.random() < LONG_SHARE:
-        return _pick(rng, LETTERS) + _pick(rng, LETTERS)
-    return _pick(rng, LETTERS) if rng.random() < GLYPH_SHARE else ""
+        return pick(rng, LETTERS) + pick(rng, LETTERS)
+    return pick(rng, LETTERS) if rng.random() < GLYPH_SHARE else ""
 
 
 def _draw_shade(rng: np.random.Generator, held_out: bool) -> float:
     low, high = HELD_OUT_SHADE
     while True:
-        shade = _uniform(rng, -1, 1)
+        shade = uniform(rng, -1, 1)
         if (low <= abs(shade) < high) == held_out:
             return shade
 
@@ -241,134 +216,3 @@ def _draw_cast(
         if all(concept.category != other.category for other in cast):
             cast.append(concept)
     return cast
-
-
-def _draw_view(
-    rng: np.random.Generator,
-    category: str,
-    *,
-    sizes: tuple[float, float],
-    column: float,
-    position: str,
-    ground: tuple[float, float] = (0.85, 0.91),
-    postures: Sequence[str] = AGNOSTIC["posture"],
-) -> View:
-    view = View(
-        facing=_pick(rng, AGNOSTIC["facing"]),
-        posture=_pick(rng, postures),
-        tilt=round(_uniform(rng, -12, 12), 2),
-        size=_uniform(rng, *sizes),
-        position=position,
-    )
-    x = column + _uniform(rng, -0.03, 0.03)
-    half = half_width(category, view)
-    return _grounded(
-        replace(view, x=round(min(max(x, half), 1 - half), 4)), category, _uniform(rng, *ground)
-    )
-
-
-def half_width(category: str, view: View) -> float:
-    """Half of what a view takes of the picture's width, tilt included, in picture widths."""
-    wide = topples(category, view) or category not in HALF_WIDTH
-    return (0.52 if wide else 0.46) * view.size
-
-
-def _grounded(view: View, category: str, ground: float) -> View:
-    jumping = view.posture == "jumping"
-    y = ground - drop(category, view) * view.size - (JUMP_HEIGHT if jumping else 0)
-    highest = 0.5 * view.size * (JUMP_STRETCH if jumping else 1)
-    return replace(view, y=round(max(y, highest), 4))
-
-
-def _arranged(
-    rng: np.random.Generator, concepts: Sequence[Concept], action: str | None
-) -> tuple[Actor, ...]:
-    if action == "wearing":
-        return _worn(rng, concepts)
-    if action == "on top of":
-        return _stacked(rng, concepts)
-    if action == "in front of":
-        return _overlapping(rng, concepts)
-    columns = {1: _COLUMNS, 2: _PAIR_COLUMNS, 3: _TRIPLE_COLUMNS}[len(concepts)]
-    # One subject goes anywhere; two and three stand from left to right.
-    positions = [_pick(rng, tuple(columns))] if len(concepts) == 1 else list(columns)
-    return tuple(
-        Actor(
-            concept=concept,
-            view=_draw_view(
-                rng,
-                concept.category,
-                sizes=_SIZES[len(concepts)],
-                column=columns[position],
-                position=position,
-            ),
-        )
-        for concept, position in zip(concepts, positions, strict=True)
-    )
-
-
-def _overlapping(rng: np.random.Generator, concepts: Sequence[Concept]) -> tuple[Actor, ...]:
-    back, front = concepts
-    position = _pick(rng, ("left", "right"))
-    other = "right" if position == "left" else "left"
-    lean = 0.12 if position == "left" else -0.12
-    behind = _draw_view(
-        rng, back.category, sizes=(0.5, 0.56), column=0.5 - lean, position=position,
-        ground=(0.78, 0.8),
-    )  # fmt: skip
-    before = _draw_view(
-        rng, front.category, sizes=(0.36, 0.42), column=0.5 + lean * 1.5, position=other,
-        ground=(0.92, 0.95),
-    )  # fmt: skip
-    return Actor(concept=back, view=behind), Actor(concept=front, view=before)
-
-
-def _stacked(rng: np.random.Generator, concepts: Sequence[Concept]) -> tuple[Actor, ...]:
-    # The second stands on the first; nobody jumps in a tower.
-    below, above = concepts
-    column = 0.5 + _uniform(rng, -0.08, 0.08)
-    quiet = ("standing", "lying")
-    base = _draw_view(
-        rng, below.category, sizes=(0.42, 0.48), column=column, position="middle", postures=quiet
-    )
-    top = _draw_view(
-        rng, above.category, sizes=(0.36, 0.42), column=column, position="middle", postures=quiet
-    )
-    rise = drop(below.category, base) if topples(below.category, base) else 0.38
-    if base.posture == "lying" and not topples(below.category, base):
-        rise = 0.1
-    return (
-        Actor(concept=below, view=base),
-        Actor(concept=above, view=_grounded(replace(top, x=base.x), above.category,
-                                            base.y - rise * base.size)),
-    )  # fmt: skip
-
-
-def _worn(rng: np.random.Generator, concepts: Sequence[Concept]) -> tuple[Actor, ...]:
-    wearer, *garments = concepts
-    position = _pick(rng, AGNOSTIC["position"])
-    view = _draw_view(
-        rng, wearer.category, sizes=_SIZES[1], column=_COLUMNS[position], position=position
-    )
-    return (
-        Actor(concept=wearer, view=view),
-        *(Actor(concept=garment, view=_worn_view(wearer, garment, view)) for garment in garments),
-    )
-
-
-def _worn_view(wearer: Concept, garment: Concept, view: View) -> View:
-    lying = view.posture == "lying"
-    x, y, size = slot(wearer.category, garment.kind, side=view.facing != "front", lying=lying)
-    stretch = JUMP_STRETCH if view.posture == "jumping" else 1.0
-    across = (x - 50) / 100 * view.size / math.sqrt(stretch)
-    across *= -1 if view.facing == "right" else 1
-    down = (y - 50) / 100 * view.size * stretch
-    turn = math.radians(view.tilt + topple_angle(wearer.category, view))
-    return replace(
-        view,
-        x=round(view.x + across * math.cos(turn) - down * math.sin(turn), 4),
-        y=round(view.y + across * math.sin(turn) + down * math.cos(turn), 4),
-        size=round(view.size * size / 100, 4),
-        # An animal that lies folds its legs: what it wears is not toppled.
-        posture="standing" if lying and not topples(wearer.category, view) else view.posture,
-    )

@@ -77,7 +77,8 @@ def _jungle(back: Backdrop, rng: Random) -> None:
     back.fill(_sheet(0), (204, 228, 192))
     for x in (rng.uniform(12, 24), rng.uniform(44, 56), rng.uniform(76, 88)):
         back.fill(
-            f"M{x - 4:.1f} 0Q{x - 2:.1f} 40 {x - 5:.1f} 76H{x + 6:.1f}Q{x + 2:.1f} 40 {x + 5:.1f} 0Z",
+            f"M{x - 4:.1f} 0Q{x - 2:.1f} 40 {x - 5:.1f} 76H{x + 6:.1f}"
+            f"Q{x + 2:.1f} 40 {x + 5:.1f} 0Z",
             (182, 198, 160),
         )
     back.fill("M0 70Q25 64 50 70T100 68V100H0Z", (176, 204, 150))

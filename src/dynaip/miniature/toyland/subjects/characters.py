@@ -81,7 +81,8 @@ def wizard(pen: Pen) -> None:
         pen.shape(polygon((x - 13, 43), (x + 8, 40), (x - 2, 62), (x - 16, 60)), "paper")
         pen.eye(x - 6, 36, 3.4)
         pen.shape(
-            f"M{x - 22} 30H{x + 18}L{x + 12} {28 - hat:.1f}L{x + 22} {30 - hat:.1f}L{x + 4} {24 - hat:.1f}Z",
+            f"M{x - 22} 30H{x + 18}L{x + 12} {28 - hat:.1f}L{x + 22} {30 - hat:.1f}"
+            f"L{x + 4} {24 - hat:.1f}Z",
             "second",
         )
     else:

@@ -21,8 +21,10 @@ def _sleeves(pen: Pen, shoulder: float, y: float, length: float, width: float, f
 def _top(pen: Pen, half: float, top: float, bottom: float) -> None:
     waist = half * 0.92
     pen.body(
-        f"M{50 - half:.1f} {top + 8:.1f}Q{50 - half:.1f} {top:.1f} {58 - half:.1f} {top:.1f}H{42 + half:.1f}"
-        f"Q{50 + half:.1f} {top:.1f} {50 + half:.1f} {top + 8:.1f}L{50 + waist:.1f} {bottom:.1f}H{50 - waist:.1f}Z"
+        f"M{50 - half:.1f} {top + 8:.1f}"
+        f"Q{50 - half:.1f} {top:.1f} {58 - half:.1f} {top:.1f}H{42 + half:.1f}"
+        f"Q{50 + half:.1f} {top:.1f} {50 + half:.1f} {top + 8:.1f}"
+        f"L{50 + waist:.1f} {bottom:.1f}H{50 - waist:.1f}Z"
     )
 
 
@@ -81,7 +83,9 @@ def hoodie(pen: Pen) -> None:
     _top(pen, half, 30, 95)
     pen.limb(f"M{56 - half:.1f} 45l{-length * 0.72:.1f} 4", 13)
     pen.shape(
-        f"M{46 - hood * 0.6:.1f} {24 - hood:.1f}Q{54 + hood:.1f} {20 - hood:.1f} {54 + hood * 1.2:.1f} 36L{44 - hood * 0.5:.1f} 38Z",
+        f"M{46 - hood * 0.6:.1f} {24 - hood:.1f}"
+        f"Q{54 + hood:.1f} {20 - hood:.1f} {54 + hood * 1.2:.1f} 36"
+        f"L{44 - hood * 0.5:.1f} 38Z",
         "second",
     )
     pen.shape(oval(48 - hood * 0.5, 26, hood * 0.34, hood * 0.7), "ink")
@@ -118,12 +122,14 @@ def overalls(pen: Pen) -> None:
     if pen.side:
         back = 50 + half
         pen.limb(
-            f"M{48 - bib:.1f} 26Q{50 - bib:.1f} 4 {56 - bib:.1f} 6Q{back - 2:.1f} 14 {back - 4:.1f} 48",
+            f"M{48 - bib:.1f} 26Q{50 - bib:.1f} 4 {56 - bib:.1f} 6"
+            f"Q{back - 2:.1f} 14 {back - 4:.1f} 48",
             6,
             "second",
         )
         pen.body(
-            f"M{44 - bib:.1f} 22H{54 + bib * 0.2:.1f}L{54 + bib * 0.2:.1f} 46H{back:.1f}L{back + 2:.1f} 94H54L50 72"
+            f"M{44 - bib:.1f} 22H{54 + bib * 0.2:.1f}L{54 + bib * 0.2:.1f} 46"
+            f"H{back:.1f}L{back + 2:.1f} 94H54L50 72"
             f"L{45 - foot * 0.6:.1f} 94L{24 - foot * 0.6:.1f} 90L{44 - bib:.1f} 46Z"
         )
         pen.shape(
@@ -140,7 +146,8 @@ def overalls(pen: Pen) -> None:
         for side in (-1, 1):
             pen.limb(f"M{50 + side * (bib - 4):.1f} 30V8", 6, "second")
         pen.body(
-            f"M{50 - bib:.1f} 24H{50 + bib:.1f}V46H{50 + half:.1f}L{52 + half:.1f} 94H54L50 72L46 94"
+            f"M{50 - bib:.1f} 24H{50 + bib:.1f}V46H{50 + half:.1f}L{52 + half:.1f} 94"
+            "H54L50 72L46 94"
             f"H{48 - half:.1f}L{50 - half:.1f} 46H{50 - bib:.1f}Z"
         )
         for side in (-1, 1):
@@ -176,7 +183,8 @@ def trousers(pen: Pen) -> None:
     half, belt, cuff = 22 * pen.wide, 11 * pen.big, 10 * pen.long
     if pen.side:
         pen.body(
-            f"M{50 - half:.1f} 12H{50 + half:.1f}L{54 + half:.1f} 94H54L50 60L{34 - half * 0.4:.1f} 90"
+            f"M{50 - half:.1f} 12H{50 + half:.1f}L{54 + half:.1f} 94H54L50 60"
+            f"L{34 - half * 0.4:.1f} 90"
             f"L{16 - half * 0.4:.1f} 76L{50 - half:.1f} 40Z"
         )
         pen.shape(
@@ -191,7 +199,8 @@ def trousers(pen: Pen) -> None:
         pen.shape(rounded(53, 96 - cuff, half + 3, cuff, 3), "second")
     else:
         pen.body(
-            f"M{50 - half:.1f} 12H{50 + half:.1f}L{56 + half:.1f} 94H55L50 52L45 94H{44 - half:.1f}Z"
+            f"M{50 - half:.1f} 12H{50 + half:.1f}L{56 + half:.1f} 94H55L50 52L45 94"
+            f"H{44 - half:.1f}Z"
         )
         for side in (-1, 1):
             left = 55 if side > 0 else 44 - half
@@ -207,17 +216,21 @@ def skirt(pen: Pen) -> None:
     edge = 10 * pen.long
     if pen.side:
         pen.body(
-            f"M{50 - half:.1f} 20H{50 + half:.1f}Q{56 + half:.1f} 60 96 78L84 94Q50 92 {26:.1f} 90L{50 - half:.1f} 20Z"
+            f"M{50 - half:.1f} 20H{50 + half:.1f}Q{56 + half:.1f} 60 96 78L84 94"
+            f"Q50 92 {26:.1f} 90L{50 - half:.1f} 20Z"
         )
         pen.shape(
-            f"M96 78L84 94Q50 92 26 90L{27.5:.1f} {90 - edge:.1f}Q56 {92 - edge:.1f} {88:.1f} {74:.1f}Z",
+            f"M96 78L84 94Q50 92 26 90L{27.5:.1f} {90 - edge:.1f}"
+            f"Q56 {92 - edge:.1f} {88:.1f} {74:.1f}Z",
             "second",
         )
         pen.shape(polygon((48 + half, 22), (64 + half, 12), (64 + half, 34)), "second")
     else:
         pen.body(f"M{50 - half:.1f} 20H{50 + half:.1f}L{50 + hem:.1f} 88Q50 98 {50 - hem:.1f} 88Z")
         pen.shape(
-            f"M{50 + hem:.1f} 88Q50 98 {50 - hem:.1f} 88L{53 - hem:.1f} {88 - edge:.1f}Q50 {98 - edge:.1f} {47 + hem:.1f} {88 - edge:.1f}Z",
+            f"M{50 + hem:.1f} 88Q50 98 {50 - hem:.1f} 88"
+            f"L{53 - hem:.1f} {88 - edge:.1f}"
+            f"Q50 {98 - edge:.1f} {47 + hem:.1f} {88 - edge:.1f}Z",
             "second",
         )
     pen.shape(rounded(49 - half, 12, 2 * half + 2, belt, 3), "second")
@@ -231,8 +244,10 @@ def boots(pen: Pen) -> None:
     if pen.side:
         for x, y in ((68, -6), (44, 0)):
             path = (
-                f"M{x:.1f} {16 + y}H{x + shaft:.1f}V{90 + y}Q{x + shaft:.1f} {94 + y} {x + shaft - 4:.1f} {94 + y}H{x - toe:.1f}"
-                f"Q{x - toe - 8:.1f} {94 + y} {x - toe - 6:.1f} {82 + y}Q{x - toe:.1f} {70 + y} {x:.1f} {68 + y}Z"
+                f"M{x:.1f} {16 + y}H{x + shaft:.1f}V{90 + y}"
+                f"Q{x + shaft:.1f} {94 + y} {x + shaft - 4:.1f} {94 + y}H{x - toe:.1f}"
+                f"Q{x - toe - 8:.1f} {94 + y} {x - toe - 6:.1f} {82 + y}"
+                f"Q{x - toe:.1f} {70 + y} {x:.1f} {68 + y}Z"
             )
             pen.body(path)
             pen.shape(rounded(x - 2, 12 + y, shaft + 4, cuff, 4), "second")
@@ -244,7 +259,8 @@ def boots(pen: Pen) -> None:
         x = 50 + side * 21
         half = shaft * 0.72
         pen.body(
-            f"M{x - half:.1f} 16H{x + half:.1f}V72Q{x + half + 4:.1f} 94 {x:.1f} 94Q{x - half - 4:.1f} 94 {x - half:.1f} 72Z"
+            f"M{x - half:.1f} 16H{x + half:.1f}V72Q{x + half + 4:.1f} 94 {x:.1f} 94"
+            f"Q{x - half - 4:.1f} 94 {x - half:.1f} 72Z"
         )
         pen.shape(rounded(x - half - 2, 12, 2 * half + 4, cuff, 4), "second")
         pen.shape(oval(x, 93 - toe * 0.25, half * 0.9, toe * 0.36), "second")

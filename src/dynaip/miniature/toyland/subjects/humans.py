@@ -73,14 +73,16 @@ def _cap_of_hair(pen: Pen, y: float, r: float) -> None:
     # A fringe over the front, or hair pushed to the back of the head.
     if pen.side:
         pen.shape(
-            f"M{50 - r * 0.8:.1f} {y - r * 0.5:.1f}A{r:.1f} {r:.1f} 0 0 1 {50 + r:.1f} {y + r * 0.3:.1f}"
+            f"M{50 - r * 0.8:.1f} {y - r * 0.5:.1f}"
+            f"A{r:.1f} {r:.1f} 0 0 1 {50 + r:.1f} {y + r * 0.3:.1f}"
             f"Q{50 + r * 0.4:.1f} {y + r * 0.2:.1f} {50 + r * 0.3:.1f} {y - r * 0.35:.1f}Z",
             "hair",
         )
     else:
         pen.shape(
             f"M{50 - r:.1f} {y:.1f}A{r:.1f} {r:.1f} 0 0 1 {50 + r:.1f} {y:.1f}"
-            f"Q{50 + r * 0.5:.1f} {y - r * 0.5:.1f} 50 {y - r * 0.5:.1f}Q{50 - r * 0.5:.1f} {y - r * 0.5:.1f} {50 - r:.1f} {y:.1f}Z",
+            f"Q{50 + r * 0.5:.1f} {y - r * 0.5:.1f} 50 {y - r * 0.5:.1f}"
+            f"Q{50 - r * 0.5:.1f} {y - r * 0.5:.1f} {50 - r:.1f} {y:.1f}Z",
             "hair",
         )
 
@@ -115,13 +117,15 @@ def man(pen: Pen) -> None:
     _face(pen, y, r)
     if pen.side:
         pen.shape(
-            f"M{50 - r:.1f} {y + r * 0.35:.1f}L{50 + r * 0.2:.1f} {y + r * 0.3:.1f}Q{50 + r * 0.2:.1f} {y + r * 1.3:.1f} {50 - r * 0.7:.1f} {y + r * 1.25:.1f}Z",
+            f"M{50 - r:.1f} {y + r * 0.35:.1f}L{50 + r * 0.2:.1f} {y + r * 0.3:.1f}"
+            f"Q{50 + r * 0.2:.1f} {y + r * 1.3:.1f} {50 - r * 0.7:.1f} {y + r * 1.25:.1f}Z",
             "hair",
         )
     else:
         pen.shape(
             f"M{50 - r:.1f} {y + r * 0.2:.1f}Q50 {y + r * 0.8:.1f} {50 + r:.1f} {y + r * 0.2:.1f}"
-            f"Q{50 + r * 0.9:.1f} {y + r * 1.4:.1f} 50 {y + r * 1.4:.1f}Q{50 - r * 0.9:.1f} {y + r * 1.4:.1f} {50 - r:.1f} {y + r * 0.2:.1f}Z",
+            f"Q{50 + r * 0.9:.1f} {y + r * 1.4:.1f} 50 {y + r * 1.4:.1f}"
+            f"Q{50 - r * 0.9:.1f} {y + r * 1.4:.1f} {50 - r:.1f} {y + r * 0.2:.1f}Z",
             "hair",
         )
     _cap_of_hair(pen, y, r)

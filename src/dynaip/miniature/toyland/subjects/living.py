@@ -64,7 +64,7 @@ def _dog_front(pen: Pen, drop: float) -> None:
     pen.shape(oval(50, y + 10, 11, 8), "paper")
     pen.dot(50, y + 7, 4.2)
     pen.badge(50, 83 if pen.lying else 66, 12.7)
-    pen.sticker(76 if pen.lying else 65, 84 if pen.lying else 84, 8)
+    pen.sticker(76 if pen.lying else 65, 84, 8)
 
 
 def cat(pen: Pen) -> None:
@@ -122,7 +122,8 @@ def _cat_side(pen: Pen, drop: float) -> None:
 def _cat_front(pen: Pen, drop: float) -> None:
     tail = 30 * pen.long
     pen.limb(
-        f"M66 {88 - drop * 0.3}Q92 {90} 86 {72 - tail * 0.5:.1f}Q82 {68 - tail:.1f} 92 {62 - tail:.1f}",
+        f"M66 {88 - drop * 0.3}Q92 {90} 86 {72 - tail * 0.5:.1f}"
+        f"Q82 {68 - tail:.1f} 92 {62 - tail:.1f}",
         6,
         "second",
     )
@@ -162,7 +163,8 @@ def _duck_side(pen: Pen, drop: float) -> None:
     pen.shape(polygon((24, 34 + drop), (42, 34 + drop), (52, 60 + drop), (22, 62 + drop)))
     pen.body(
         f"M20 {60 + drop}Q34 {44 + drop} 60 {48 + drop}Q78 {52 + drop} {tip:.1f} {40 + drop}"
-        f"Q{tip:.1f} {66 + half + drop:.1f} 54 {64 + half + drop:.1f}Q20 {64 + half + drop:.1f} 20 {60 + drop}Z"
+        f"Q{tip:.1f} {66 + half + drop:.1f} 54 {64 + half + drop:.1f}"
+        f"Q20 {64 + half + drop:.1f} 20 {60 + drop}Z"
     )
     pen.shape(polygon((x - r + 5, y - 5), (x - r - 15, y + 3), (x - r + 5, y + 10)), "second")
     pen.shape(oval(x, y, r, r))
@@ -180,7 +182,8 @@ def _duck_front(pen: Pen, drop: float) -> None:
     for side in (-1, 1):
         x = 50 + side * half
         pen.shape(
-            f"M{x - side * 8:.1f} {50 + drop}Q{x + side * wing:.1f} {52 + drop} {x + side * wing:.1f} {78 + drop}"
+            f"M{x - side * 8:.1f} {50 + drop}"
+            f"Q{x + side * wing:.1f} {52 + drop} {x + side * wing:.1f} {78 + drop}"
             f"L{x - side * 8:.1f} {74 + drop}Z",
             "second",
         )

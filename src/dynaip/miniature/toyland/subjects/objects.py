@@ -75,7 +75,8 @@ def armchair(pen: Pen) -> None:
         right = 82 + 12 * (pen.wide - 1)
         pen.body(
             f"M{left + 4:.1f} 54H60L68 {back - 12:.1f}Q72 {back - 20:.1f} 80 {back - 16:.1f}"
-            f"Q{right + 6:.1f} {back - 12:.1f} {right + 2:.1f} {back:.1f}L{right:.1f} 90H{left:.1f}V58Q{left:.1f} 54 {left + 4:.1f} 54Z"
+            f"Q{right + 6:.1f} {back - 12:.1f} {right + 2:.1f} {back:.1f}"
+            f"L{right:.1f} 90H{left:.1f}V58Q{left:.1f} 54 {left + 4:.1f} 54Z"
         )
         pen.shape(rounded(left - 2, 45, 46, 12, 6), "second")
         _face(pen, left + 14, 66)

@@ -12,18 +12,21 @@ def cap(pen: Pen) -> None:
     centre = 57 if pen.side else 50
     pen.body(
         f"M{centre - half:.1f} 78Q{centre - half:.1f} {top:.1f} {centre:.1f} {top:.1f}"
-        f"Q{centre + half:.1f} {top:.1f} {centre + half:.1f} 78Q{centre:.1f} 86 {centre - half:.1f} 78Z"
+        f"Q{centre + half:.1f} {top:.1f} {centre + half:.1f} 78"
+        f"Q{centre:.1f} 86 {centre - half:.1f} 78Z"
     )
     pen.shape(oval(centre, top, 6, 4.5), "second")
     if pen.side:
         pen.shape(
-            f"M{centre - half + 14:.1f} 70L{centre - half - 3:.1f} 70Q{centre - half - peak:.1f} 74 {centre - half - peak:.1f} 86"
+            f"M{centre - half + 14:.1f} 70L{centre - half - 3:.1f} 70"
+            f"Q{centre - half - peak:.1f} 74 {centre - half - peak:.1f} 86"
             f"Q{centre - half:.1f} 82 {centre - half + 22:.1f} 84Z",
             "second",
         )
     else:
         pen.shape(
-            f"M{50 - half - 2:.1f} 76Q50 64 {52 + half:.1f} 76Q{50 + half:.1f} {78 + peak:.1f} 50 {78 + peak:.1f}"
+            f"M{50 - half - 2:.1f} 76Q50 64 {52 + half:.1f} 76"
+            f"Q{50 + half:.1f} {78 + peak:.1f} 50 {78 + peak:.1f}"
             f"Q{50 - half:.1f} {78 + peak:.1f} {50 - half - 2:.1f} 76Z",
             "second",
         )
@@ -40,12 +43,14 @@ def helmet(pen: Pen) -> None:
     else:
         pen.limb(f"M50 20V{20 - crest:.1f}", 11, "second")
     pen.body(
-        f"M{50 - half:.1f} {chin:.1f}V48Q{50 - half:.1f} 18 50 18Q{50 + half:.1f} 18 {50 + half:.1f} 48V{chin:.1f}"
+        f"M{50 - half:.1f} {chin:.1f}V48Q{50 - half:.1f} 18 50 18"
+        f"Q{50 + half:.1f} 18 {50 + half:.1f} 48V{chin:.1f}"
         f"Q50 {chin + 5:.1f} {50 - half:.1f} {chin:.1f}Z"
     )
     if pen.side:
         pen.shape(
-            f"M{46 - half:.1f} 40H52Q60 47 52 55H{46 - half:.1f}Q{40 - half:.1f} 47 {46 - half:.1f} 40Z",
+            f"M{46 - half:.1f} 40H52Q60 47 52 55H{46 - half:.1f}"
+            f"Q{40 - half:.1f} 47 {46 - half:.1f} 40Z",
             "second",
         )
         pen.line(f"M{48 - half:.1f} 47.5H46", 4)
@@ -63,12 +68,14 @@ def hat(pen: Pen) -> None:
     if pen.side:
         pen.shape(f"M66 74Q100 60 {92 + 6 * pen.long:.1f} 14Q70 30 60 66Z", "second")
     pen.body(
-        f"M{50 - half:.1f} 80L{52 - half:.1f} {top + 8:.1f}Q50 {top - 6:.1f} {48 + half:.1f} {top + 8:.1f}L{50 + half:.1f} 80Z"
+        f"M{50 - half:.1f} 80L{52 - half:.1f} {top + 8:.1f}"
+        f"Q50 {top - 6:.1f} {48 + half:.1f} {top + 8:.1f}L{50 + half:.1f} 80Z"
     )
     pen.shape(rounded(49 - half, 66, 2 * half + 2, 12, 2), "second")
     if pen.side:
         pen.shape(
-            f"M{50 - brim:.1f} 95Q24 76 50 78Q80 78 {46 + brim:.1f} 72Q{44 + brim:.1f} 92 50 92Q30 92 {50 - brim:.1f} 95Z"
+            f"M{50 - brim:.1f} 95Q24 76 50 78Q80 78 {46 + brim:.1f} 72"
+            f"Q{44 + brim:.1f} 92 50 92Q30 92 {50 - brim:.1f} 95Z"
         )
     else:
         pen.shape(oval(50, 84, brim, 9))
