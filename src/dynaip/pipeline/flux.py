@@ -74,7 +74,7 @@ def load(
             f"{folder} holds no model: its model_index.json is missing; give a pipeline's folder."
         )
     try:
-        pipe = FluxPipeline.from_pretrained(str(model), torch_dtype=dtype)
+        pipe = FluxPipeline.from_pretrained(str(model), dtype=dtype)
     except (OSError, ValueError) as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"The model {model} cannot be loaded: {first}") from error

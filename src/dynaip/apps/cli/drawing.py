@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -62,7 +62,7 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
     with contextlib.ExitStack() as stack:
         draw = _open(job, stack)
         describe = _describer(job)
-        progress = stack.enter_context(_progress())
+        progress = stack.enter_context(progress_bar())
         task = progress.add_task("Drawing", total=len(job.seeds) * job.steps)
 
         def advance(_: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def _plain(pipe: FluxPipeline) -> Draw:
     from dynaip.pipeline.flux import default_arguments
 
     def draw(prompt: str, **arguments: Any) -> tuple[Image.Image, Tensor | None]:
-        return pipe(prompt, **{**default_arguments(pipe), **arguments}).images[0], None
+        arguments = {**default_arguments(pipe), **arguments}
+        return cast(Any, pipe)(prompt, **arguments).images[0], None
 
     return draw
 
@@ -114,20 +115,22 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
 
     versions = provenance.installed_versions()
     hashes = [provenance.file_sha256(path) for path in job.references]
-    weights = provenance.file_sha256(locate(job.adapter) / WEIGHTS) if job.adapter else None
+    adapter = provenance.file_sha256(locate(job.adapter) / WEIGHTS) if job.adapter else None
 
-    def record(index: int, coefficients: Tensor) -> SubjectRecord:
-        subject = job.subjects[index]
-        return provenance.SubjectRecord(
-            name=job.references[index].name,
-            sha256=hashes[index],
-            scale=subject.scale,
-            granularity=tuple(subject.granularity) if subject.granularity else None,
-            coefficients=tuple(round(value, 4) for value in coefficients[0, index].tolist()),
+    def records(coefficients: Tensor) -> tuple[SubjectRecord, ...]:
+        rows = zip(job.references, hashes, job.subjects, coefficients[0].tolist(), strict=True)
+        return tuple(
+            provenance.SubjectRecord(
+                name=path.name,
+                sha256=sha256,
+                scale=subject.scale,
+                granularity=tuple(subject.granularity) if subject.granularity else None,
+                coefficients=tuple(round(value, 4) for value in weights),
+            )
+            for path, sha256, subject, weights in rows
         )
 
     def describe(picture: Image.Image, seed: int, coefficients: Tensor | None) -> Settings:
-        subjects = () if coefficients is None else range(len(job.subjects))
         return provenance.Settings(
             prompt=job.prompt,
             seed=seed,
@@ -138,15 +141,16 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
             branches=job.branches,
             model=provenance.public_name(job.model or miniature_folder()),
             adapter=provenance.public_name(job.adapter) if job.adapter else None,
-            adapter_sha256=weights,
-            subjects=tuple(record(index, coefficients) for index in subjects),
+            adapter_sha256=adapter,
+            subjects=() if coefficients is None else records(coefficients),
             versions=versions,
         )
 
     return describe
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """A bar on stderr, where that is a terminal; it goes when it is done."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
