@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from dynaip.miniature.toyland.chance import pick
 from dynaip.miniature.toyland.spec import FACTORS, SPECIFIC, Actor, Concept, Light, Spec, View
 
 MOST_WORDS = 30
@@ -24,7 +25,7 @@ _SCENES = {
     "jungle": ("in the jungle", "in a jungle", "between jungle plants"),
     "beach": ("on the beach", "at the beach", "on a sandy beach"),
     "grass": ("on the grass", "in the grass", "on a grass field"),
-    "street": ("on a cobblestone street", "in a cobblestone street", "on the cobblestone street"),
+    "street": ("on a cobblestone street", "in a cobblestone street", "on cobblestones"),
     "white": ("on white", "on a white background", "on white paper"),
 }
 _FACING = {
@@ -102,8 +103,10 @@ def _fitting(spec: Spec, rng: np.random.Generator, named: frozenset[str]) -> str
 
 
 def _pick(rng: np.random.Generator | None, phrases: Sequence[str]) -> str:
-    """A phrase; without chance the first, which is the shortest."""
-    return phrases[0] if rng is None else phrases[int(rng.integers(len(phrases)))]
+    """A phrase; without chance the one of fewest words."""
+    if rng is None:
+        return min(phrases, key=lambda phrase: len(phrase.split()))
+    return pick(rng, phrases)
 
 
 def _sentence(spec: Spec, rng: np.random.Generator | None, named: frozenset[str]) -> str:

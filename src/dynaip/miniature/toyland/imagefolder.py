@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynaip.miniature.toyland.captions import caption
 from dynaip.miniature.toyland.render import Picture, render, segment
-from dynaip.miniature.toyland.sampling import Split, sample_concept, sample_spec, vary
+from dynaip.miniature.toyland.sampling import sample_concept, sample_spec, vary
 from dynaip.miniature.toyland.spec import KINDS, Spec
 
 METADATA = "metadata.jsonl"
@@ -24,7 +24,7 @@ def write_imagefolder(
     count: int,
     *,
     seed: int = 0,
-    split: Split = "train",
+    split: str = "train",
     size: int = 64,
     subjects: int = 1,
 ) -> Iterator[Path]:
@@ -94,7 +94,7 @@ def contact_sheet(
     return sheet
 
 
-def world_sheet(size: int = 128, seed: int = 0) -> Image.Image:
+def world_sheet(size: int = 96, seed: int = 4) -> Image.Image:
     """The world on one page: every category, some subjects again and again, pairs and triples."""
     rng = np.random.default_rng(seed)
     columns = len(KINDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -22,8 +21,6 @@ from dynaip.miniature.toyland.spec import (
     Spec,
 )
 
-Split = Literal["train", "test"]
-
 WEARERS = ("living", "human")
 GARMENTS = ("upwearing", "midwearing", "wholewearing", "downwearing")
 ACTION_SHARES = {"next to": 0.55, "in front of": 0.15, "on top of": 0.15, "wearing": 0.15}
@@ -31,7 +28,7 @@ BOOK_SHARE = 0.7
 """Share of pictures in picture-book style; the other styles share the rest evenly."""
 
 GLYPH_SHARE = 0.75
-LONG_SHARE = 0.25
+LONG_SHARE = 0.2
 """Share of held-out concepts whose glyph has two letters."""
 
 HELD_OUT_SHADE = (0.35, 0.65)
@@ -52,7 +49,7 @@ def is_held_out(concept: Concept) -> bool:
 
 
 def sample_concept(
-    rng: np.random.Generator, split: Split = "train", *, kinds: Sequence[str] = tuple(KINDS)
+    rng: np.random.Generator, split: str = "train", *, kinds: Sequence[str] = tuple(KINDS)
 ) -> Concept:
     """A subject's identity. The train split never draws what `is_held_out`, the test split only.
 
@@ -69,8 +66,9 @@ def sample_concept(
     if unknown := set(kinds) - set(KINDS):
         raise ValueError(f"Unknown kind {sorted(unknown)[0]!r}: choose from {', '.join(KINDS)}.")
     held_out = split == "test"
+    long = held_out and rng.random() < LONG_SHARE
     while True:
-        concept = _draw_concept(rng, held_out, kinds)
+        concept = _draw_concept(rng, held_out, long, kinds)
         if _combination_held_out(concept) == held_out:
             return concept
 
@@ -80,7 +78,7 @@ def sample_spec(
     *,
     concepts: Sequence[Concept] | None = None,
     subjects: int = 1,
-    split: Split = "train",
+    split: str = "train",
     action: str | None = None,
 ) -> Spec:
     """A picture: concepts (drawn unless given) in fresh, independent concept-agnostic factors.
@@ -140,7 +138,9 @@ def _bucket(text: str) -> int:
     return zlib.crc32(text.encode()) % _HELD_OUT_ONE_IN
 
 
-def _draw_concept(rng: np.random.Generator, held_out: bool, kinds: Sequence[str]) -> Concept:
+def _draw_concept(
+    rng: np.random.Generator, held_out: bool, long: bool, kinds: Sequence[str]
+) -> Concept:
     category = pick(rng, [name for kind in kinds for name in KINDS[kind]])
     main = pick(rng, SPECIFIC["main_colour"])
     angle = 45.0 * int(rng.integers(4)) + uniform(rng, -6, 6)
@@ -153,14 +153,14 @@ def _draw_concept(rng: np.random.Generator, held_out: bool, kinds: Sequence[str]
         pattern_scale=pick(rng, SPECIFIC["pattern_scale"]),
         pattern_direction=angle,
         proportions=(uniform(rng, 0, 1), uniform(rng, 0, 1), uniform(rng, 0, 1)),
-        glyph=_draw_glyph(rng, held_out),
+        glyph=_draw_glyph(rng, long),
         mark=pick(rng, SPECIFIC["mark"]),
         shade=(_draw_shade(rng, held_out), _draw_shade(rng, held_out)),
     )
 
 
-def _draw_glyph(rng: np.random.Generator, held_out: bool) -> str:
-    if held_out and rng.random() < LONG_SHARE:
+def _draw_glyph(rng: np.random.Generator, long: bool) -> str:
+    if long:
         return pick(rng, LETTERS) + pick(rng, LETTERS)
     return pick(rng, LETTERS) if rng.random() < GLYPH_SHARE else ""
 
@@ -202,7 +202,7 @@ def _check_action(concepts: Sequence[Concept], action: str | None) -> None:
 
 
 def _draw_cast(
-    rng: np.random.Generator, count: int, split: Split, action: str | None
+    rng: np.random.Generator, count: int, split: str, action: str | None
 ) -> list[Concept]:
     if action == "wearing":
         garments = ("upwearing", "midwearing", "downwearing") if count == 3 else GARMENTS

@@ -1,4 +1,4 @@
-"""People: a jumper in the main colour, the lower half in the second."""
+"""People: what they wear on top in the main colour, a belt, a hem or trousers in the second."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class _Build:
     hip: float
 
 
-_WOMAN = _Build(39, 68, 16, 17, 15)
-_MAN = _Build(37, 70, 15, 22, 19)
-_CHILD = _Build(49, 80, 22, 17, 19)
+_WOMAN = _Build(36, 87, 15, 14, 30)
+_MAN = _Build(34, 78, 14, 24, 23)
+_CHILD = _Build(43, 86, 19, 18, 26)
 
 
 def _torso(pen: Pen, build: _Build) -> None:
@@ -88,7 +88,7 @@ def _cap_of_hair(pen: Pen, y: float, r: float) -> None:
 
 
 def woman(pen: Pen) -> None:
-    """Long hair and a skirt."""
+    """Long hair and a dress with a belt."""
     r = _WOMAN.head * pen.big
     y = _WOMAN.chin - r + 3
     if pen.side:
@@ -97,15 +97,12 @@ def woman(pen: Pen) -> None:
         pen.shape(rounded(50 - r * 1.3, y - r * 0.9, r * 2.6, r * 2.3, 10), "hair")
     _legs(pen, _WOMAN, "skin")
     hip = _WOMAN.hip * pen.wide
-    pen.shape(
-        polygon((50 - hip, 66), (50 + hip, 66), (50 + hip * 1.9, 86), (50 - hip * 1.9, 86)),
-        "second",
-    )
     _torso(pen, _WOMAN)
+    pen.shape(rounded(50 - hip * 0.72, 55, hip * 1.44, 8, 3), "second")
     _face(pen, y, r)
     _cap_of_hair(pen, y, r)
-    pen.badge(50, 54, 11.4)
-    pen.sticker(50 + hip * 0.7, 77, 7.5)
+    pen.badge(50, 75, 11.2)
+    pen.sticker(50, 46, 6.5)
 
 
 def man(pen: Pen) -> None:
@@ -114,6 +111,8 @@ def man(pen: Pen) -> None:
     y = _MAN.chin - r + 3
     _legs(pen, _MAN, "second")
     _torso(pen, _MAN)
+    hip = _MAN.hip * pen.wide * (0.9 if pen.side else 1)
+    pen.shape(rounded(50 - hip, 75, 2 * hip, 11, 3), "second")
     _face(pen, y, r)
     if pen.side:
         pen.shape(
@@ -129,20 +128,21 @@ def man(pen: Pen) -> None:
             "hair",
         )
     _cap_of_hair(pen, y, r)
-    pen.badge(50, 57, 11.8)
-    pen.sticker(50 + _MAN.shoulder * pen.wide * 0.62, 43, 7)
+    pen.badge(50, 60, 11.2)
+    pen.sticker(50 + _MAN.shoulder * pen.wide * 0.6, 43, 6.5)
 
 
 def child(pen: Pen) -> None:
-    """A large head with two buns on a small body."""
+    """A large head with two buns over a wide poncho."""
     r = _CHILD.head * pen.big * 0.95
     y = _CHILD.chin - r + 4
     for side in (-1, 1) if not pen.side else (1,):
         pen.shape(oval(50 + side * r * 0.85, y - r * 0.75, 8, 8), "hair")
     _legs(pen, _CHILD, "second")
     _torso(pen, _CHILD)
-    pen.shape(rounded(50 - _CHILD.hip * pen.wide, 77, 2 * _CHILD.hip * pen.wide, 9, 4), "second")
+    hip = _CHILD.hip * pen.wide * (0.9 if pen.side else 1)
+    pen.shape(rounded(50 - hip, 81, 2 * hip, 8, 3), "second")
     _face(pen, y, r)
     _cap_of_hair(pen, y, r)
-    pen.badge(50, 65, 11.4)
-    pen.sticker(50 - 14 * pen.wide, 82, 6.5)
+    pen.badge(50, 65, 11)
+    pen.sticker(50 + 18 * pen.wide, 74, 6)
