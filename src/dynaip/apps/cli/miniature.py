@@ -14,6 +14,42 @@ Recipe = Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML fi
 
 
 @app.command()
+def render(
+    folder: Annotated[Path, typer.Argument(help="Folder to write, an imagefolder with masks.")],
+    count: Annotated[int, typer.Option("--count", "-n", help="How many pictures.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
+    split: Annotated[str, typer.Option(help="train or test (held-out subjects only).")] = "train",
+    size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 64,
+    subjects: Annotated[int, typer.Option(help="Subjects in each picture, 1 to 3.")] = 1,
+) -> None:
+    """Write pictures of Toyland with captions, masks and their specs in metadata.jsonl."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from dynaip.miniature.toyland.imagefolder import write_imagefolder
+
+    written = write_imagefolder(folder, count, seed=seed, split=split, size=size, subjects=subjects)
+    for _ in track(written, "Drawing", total=count, console=Console(stderr=True), transient=True):
+        pass
+    Console().print(f"{count} pictures are in {folder}.")
+
+
+@app.command()
+def sheet(
+    target: Annotated[Path, typer.Argument(help="PNG file to write.")],
+    seed: Annotated[int, typer.Option(help="Of all chance.")] = 4,
+    size: Annotated[int, typer.Option(help="Height and width of each picture.")] = 96,
+) -> None:
+    """Draw Toyland on one page: all categories, the same subject again and again, pairs."""
+    from rich.console import Console
+
+    from dynaip.miniature.toyland.imagefolder import world_sheet
+
+    world_sheet(size=size, seed=seed).save(target)
+    Console().print(f"The sheet is {target}.")
+
+
+@app.command()
 def train(
     stage: Annotated[str, typer.Option(help="vae, encoder, base, guidance, or all of them.")],
     recipe: Recipe = "64px",
