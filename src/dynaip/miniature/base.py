@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dynaip.hosts.flow import (
 )
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder
+from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.encoders import save_grid
 
 SAMPLE_PROMPTS = (
@@ -55,19 +57,24 @@ class BaseTask(nn.Module):
 
     Args:
         pipeline: Frozen autoencoder and text encoders, and the transformer that is trained.
+        cache: Folder for the rendered pictures.
         size: Picture side in pixels.
+        pool: Number of pictures.
         subjects: Probabilities of one, two and three subjects.
     """
 
     def __init__(
         self,
         pipeline: FluxPipeline,
+        cache: Path,
         *,
         size: int = 64,
-        subjects: tuple[float, ...] = (0.7, 0.22, 0.08),
+        pool: int = 40_960,
+        subjects: Sequence[float] = (0.7, 0.22, 0.08),
     ) -> None:
         super().__init__()
-        self.pipeline, self.size, self.subjects = pipeline, size, tuple(subjects)
+        self.pipeline, self.cache, self.size = pipeline, cache, size
+        self.pool, self.subjects = pool, tuple(subjects)
         self.prompts = PromptEncoder(pipeline)
         self.transformer: FluxTransformer2DModel = pipeline.transformer
         self.vae: PatchAutoencoder = pipeline.vae.requires_grad_(False)
@@ -78,7 +85,9 @@ class BaseTask(nn.Module):
         self.transformer.compile(*args, **kwargs)
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
-        return PromptedPictures(seed, self.size, self.subjects)
+        return PromptedPictures(
+            seed, size=self.size, pool=self.pool, subjects=self.subjects, cache=self.cache
+        )
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
@@ -140,8 +149,10 @@ class GuidanceTask(BaseTask):
     world that the adapter can be trained on.
     """
 
-    def __init__(self, pipeline: FluxPipeline, *, largest: float = 5.0, **kwargs: Any) -> None:
-        super().__init__(pipeline, **kwargs)
+    def __init__(
+        self, pipeline: FluxPipeline, cache: Path, *, largest: float = 5.0, **kwargs: Any
+    ) -> None:
+        super().__init__(pipeline, cache, **kwargs)
         self.largest = largest
         self.teacher = copy.deepcopy(self.transformer).requires_grad_(False).eval()
 
@@ -179,21 +190,28 @@ def _mean_where(error: Float[Tensor, " b"], chosen: Bool[Tensor, " b"]) -> Tenso
 
 
 class PromptedPictures(Dataset[dict[str, Any]]):
-    """Pictures, prompts and the noise that each is trained with; item `i` is drawn from `i`."""
+    """Pictures, prompts and the noise that each is trained with; item `i` is drawn from `i`.
 
-    def __init__(self, seed: int, size: int, subjects: tuple[float, ...]) -> None:
-        self.seed, self.size, self.subjects = seed, size, subjects
+    The stream goes through `pool` pictures again and again, each time with another caption and
+    other noise.
+    """
+
+    def __init__(
+        self, seed: int, *, size: int, pool: int, subjects: tuple[float, ...], cache: Path
+    ) -> None:
+        self.seed, self.size, self.pool, self.subjects = seed, size, pool, subjects
+        self.cache = PictureCache(cache, f"base-{seed}", pool, size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng([self.seed, index])
+        rng = np.random.default_rng([self.seed, 1, index % self.pool])
         count = int(rng.choice([1, 2, 3], p=self.subjects))
         spec = toyland.sample_spec(rng, subjects=count)
-        prompt = "" if rng.random() < 0.1 else toyland.caption(spec, rng)
-        tokens = (self.size // 8) ** 2
+        image = self.cache.get(index % self.pool, lambda: toyland.render(spec, self.size).image)
+        rng = np.random.default_rng([self.seed, 2, index])
         return {
-            "image": toyland.render(spec, self.size).image,
-            "prompt": prompt,
-            "noise": rng.standard_normal((tokens, 64), dtype=np.float32),
+            "image": image,
+            "prompt": "" if rng.random() < 0.1 else toyland.caption(spec, rng),
+            "noise": rng.standard_normal(((self.size // 8) ** 2, 64), dtype=np.float32),
             "sigma": np.float32(1 / (1 + np.exp(-rng.standard_normal()))),
             "guidance": np.float32(rng.random()),
         }

@@ -35,35 +35,48 @@ from dynaip.hosts.flow import pad_tokens
 from dynaip.hosts.vision import clip_pixels
 from dynaip.miniature import toyland
 from dynaip.miniature.tokenizers import train_clip_tokenizer, train_t5_tokenizer
+from dynaip.miniature.toyland.captions import SHARES
+from dynaip.miniature.toyland.spec import SPECIFIC
 
-SPECIFIC = (
-    "category",
-    "main_colour",
-    "second_colour",
-    "pattern",
-    "pattern_scale",
-    "glyph",
-    "mark",
-)
-AGNOSTIC = ("facing", "posture", "position")
-SHARED = ("scene", "light", "light_colour", "style")
+SHARED = {
+    "scene": lambda spec: spec.scene,
+    "light": lambda spec: spec.light.direction,
+    "light_colour": lambda spec: spec.light.colour,
+    "style": lambda spec: spec.style,
+}
 
 
 def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
-    """The named factors of a picture as a plain list: what T5 learns to read out of a caption."""
-    names = set(names)
-    phrases = []
-    for actor in spec.actors:
-        for source, factors in ((actor.concept, SPECIFIC), (actor.view, AGNOSTIC)):
-            phrases += [f"{name} {getattr(source, name)}" for name in factors if name in names]
-    shared = {
-        "scene": spec.scene,
-        "light": spec.light.direction,
-        "light_colour": spec.light.colour,
-        "style": spec.style,
-    }
-    phrases += [f"{name} {shared[name]}" for name in SHARED if name in names]
+    """The named factors of a picture as a plain list: what T5 learns to read out of a caption.
+
+    Only what a caption can say is listed: no pattern scale without a pattern, no absent glyph.
+    """
+    named = set(names)
+    phrases: list[str] = []
+    for index, actor in enumerate(spec.actors):
+        values = {name: getattr(actor.concept, name) for name in SPECIFIC}
+        if spec.action in (None, "next to"):
+            values["position"] = actor.view.position
+        if not (spec.action == "wearing" and index):
+            values |= {"facing": actor.view.facing, "posture": actor.view.posture}
+        if "pattern" not in named or actor.concept.pattern == "plain":
+            del values["pattern_scale"]
+        silent = {name for name in ("glyph", "mark") if values[name] in ("", "none")}
+        phrases += [f"{k} {v}" for k, v in values.items() if k in named and k not in silent]
+    phrases += [f"{name} {read(spec)}" for name, read in SHARED.items() if name in named]
     return ", ".join(phrases).replace("_", " ")
+
+
+def captioned(
+    spec: toyland.Spec, rng: np.random.Generator, always: Iterable[str] = ()
+) -> tuple[str, str]:
+    """A caption of random factors, and the plain list of the same factors."""
+    names = [name for name, share in SHARES.items() if rng.random() < share or name in always]
+    while True:
+        try:
+            return toyland.caption(spec, rng, names), factors_in_words(spec, names)
+        except ValueError:  # more than a caption's thirty words can name
+            names.pop(int(rng.integers(len(names))))
 
 
 class EncoderTask(nn.Module):
@@ -89,6 +102,7 @@ class EncoderTask(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        torch.manual_seed(seed)
         captions = list(_caption_corpus(tokenizer_captions, seed))
         self.tokenizer: CLIPTokenizer = train_clip_tokenizer(
             captions, vocabulary=text.pop("vocabulary", 1024), max_length=max_length
@@ -114,6 +128,8 @@ class EncoderTask(nn.Module):
                 **t5,
             )
         )
+        # Its own initial weights are for tied embeddings and give a loss of 70.
+        nn.init.normal_(self.t5.lm_head.weight, std=t5["d_model"] ** -0.5 / 4)
         self.image_projection = nn.Linear(vision["hidden_size"], projection_dim, bias=False)
         self.text_projection = nn.Linear(text["hidden_size"], projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
@@ -190,27 +206,21 @@ class CaptionedPictures(Dataset[dict[str, Any]]):
         alone = rng.random() < 2 / 3
         subjects = 1 if alone else int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
         spec = toyland.sample_spec(rng, subjects=subjects)
-        names = toyland.choose_names(rng, spec)
         image: np.ndarray
         if alone:
-            names = (names | set(SPECIFIC)) - {"position", "scene"}
             image = toyland.segment(spec, 0, self.size)
         else:
             image = toyland.render(spec, self.size).image
-        return {
-            "image": image,
-            "caption": toyland.caption(spec, rng, names),
-            "factors": factors_in_words(spec, names),
-        }
+        caption, factors = captioned(spec, rng, always=SPECIFIC if alone else ())
+        return {"image": image, "caption": caption, "factors": factors}
 
 
 def _caption_corpus(count: int, seed: int) -> Iterator[str]:
     for index in range(count):
         rng = np.random.default_rng([seed, 1, index])
         spec = toyland.sample_spec(rng, subjects=1 + index % 3)
-        names = toyland.choose_names(rng, spec)
-        yield toyland.caption(spec, rng, names)
-        yield factors_in_words(spec, [*SPECIFIC, *AGNOSTIC, *SHARED])
+        yield from captioned(spec, rng)
+        yield "category second colour main pattern scale glyph mark facing posture position"
 
 
 def save_grid(images: list[Image.Image], path: Path, columns: int, zoom: int = 2) -> None:

@@ -80,10 +80,12 @@ def build_task(stage: str, recipe: dict[str, Any], runs: Path) -> nn.Module:
         torch.manual_seed(0)
         transformer = FluxTransformer2DModel(**recipe["transformer"])
         initialise(transformer)
-        return BaseTask(assemble(recipe, runs, transformer), size=recipe["size"])
+        return BaseTask(assemble(recipe, runs, transformer), runs / "cache", **recipe["pictures"])
     if stage == "guidance":
         transformer = FluxTransformer2DModel.from_pretrained(_export(runs, "base", "transformer"))
-        return GuidanceTask(assemble(recipe, runs, transformer), size=recipe["size"])
+        return GuidanceTask(
+            assemble(recipe, runs, transformer), runs / "cache", **recipe["pictures"]
+        )
     raise ValueError(f"Unknown stage {stage!r}; choose one of {', '.join(STAGES)}.")
 
 

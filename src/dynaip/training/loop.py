@@ -227,12 +227,19 @@ def _batches(
         collate_fn=task.collate,
         num_workers=config.workers,
         prefetch_factor=4 if config.workers else None,
+        worker_init_fn=_ignore_stop_signals,
     )
     for batch in loader:
         yield {
             key: value.to(accelerator.device) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
+
+
+def _ignore_stop_signals(worker: int) -> None:
+    """Ctrl-C reaches the whole group of processes; the loop decides when its workers end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @torch.no_grad()
