@@ -97,8 +97,8 @@ class EncoderTask(nn.Module):
         text: dict[str, Any],
         t5: dict[str, Any],
         projection_dim: int = 128,
-        max_length: int = 40,
-        tokenizer_captions: int = 20_000,
+        max_length: int,
+        tokenizer_captions: int,
         seed: int = 0,
     ) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ folder. `bundle` puts the exports together into a folder that `FluxPipeline.from
 
 from __future__ import annotations
 
+import json
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -68,13 +69,14 @@ def build_task(stage: str, recipe: dict[str, Any], runs: Path) -> nn.Module:
         ValueError: The stage is unknown, or an earlier one has not finished.
     """
     if stage == "vae":
-        return AutoencoderTask(PatchAutoencoder(**recipe["vae"]))
+        return AutoencoderTask(PatchAutoencoder(**recipe["vae"]), recipe["vae_pictures"])
     if stage == "encoder":
         return EncoderTask(
             vision=dict(recipe["image_encoder"]),
             text=dict(recipe["text_encoder"]),
             t5=dict(recipe["text_encoder_2"]),
             max_length=recipe["max_sequence_length"],
+            tokenizer_captions=recipe["tokenizer_captions"],
         )
     if stage == "base":
         torch.manual_seed(0)
@@ -112,15 +114,20 @@ def assemble(
 def bundle(recipe: dict[str, Any], runs: Path, target: Path) -> None:
     """Writes the trained pipeline to `target` in 16-bit safetensors.
 
-    Weights become bfloat16, the precision they were trained to be read in; the autoencoder, small
-    and used for measuring, keeps fp32.
+    Weights are stored as bfloat16; the autoencoder, small and used for measuring, keeps fp32. A
+    config of transformers names the precision its model is loaded in, and it says fp32, which is
+    what diffusers loads by default: so all parts agree unless `torch_dtype` asks otherwise.
     """
     last = "guidance" if (runs / "guidance" / "export").is_dir() else "base"
     transformer = FluxTransformer2DModel.from_pretrained(_export(runs, last, "transformer"))
     pipeline = assemble(recipe, runs, transformer)
-    for part in ("transformer", "text_encoder", "text_encoder_2", "image_encoder"):
+    encoders = ("text_encoder", "text_encoder_2", "image_encoder")
+    for part in ("transformer", *encoders):
         getattr(pipeline, part).to(torch.bfloat16)
     pipeline.save_pretrained(target)
+    for part in encoders:
+        path = target / part / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
 
 
 def _export(runs: Path, stage: str, name: str) -> Path:
@@ -136,10 +143,10 @@ def _export(runs: Path, stage: str, name: str) -> Path:
 class AutoencoderTask(nn.Module):
     """Fits the principal components at once, then trains the correction on the round trip."""
 
-    def __init__(self, vae: PatchAutoencoder) -> None:
+    def __init__(self, vae: PatchAutoencoder, pictures: int) -> None:
         super().__init__()
         self.vae = vae
-        images = [toyland_picture(0, 2, index, vae.config.sample_size) for index in range(1000)]
+        images = [toyland_picture(0, 2, index, vae.config.sample_size) for index in range(pictures)]
         vae.fit(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
