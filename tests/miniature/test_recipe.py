@@ -1,0 +1,152 @@
+"""The whole recipe at tiny size: every stage, then the bundle in an unpatched FluxPipeline."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxPipeline
+from safetensors.torch import load_file
+
+from dynaip.hosts.flow import encode_pictures
+from dynaip.miniature import toyland
+from dynaip.miniature.base import BaseTask, GuidanceTask
+from dynaip.miniature.cache import PictureCache
+from dynaip.miniature.encoders import captioned, factors_in_words
+from dynaip.miniature.pairs import ToylandPairs
+from dynaip.miniature.recipe import STAGES, build_task, bundle, load_recipe
+from dynaip.training.config import TrainingConfig
+from dynaip.training.loop import train
+from dynaip.training.task import Task
+
+CONFIG = TrainingConfig(steps=1, batch_size=2, precision="no", workers=0)
+
+
+def tiny_recipe() -> dict[str, Any]:
+    recipe = copy.deepcopy(load_recipe("64px"))
+    recipe |= {"tokenizer_captions": 60, "vae_pictures": 60}
+    recipe["pictures"] |= {"size": 32, "pool": 4}
+    recipe["vae"] |= {"sample_size": 32, "correction_width": 4}
+    recipe["image_encoder"] |= {"image_size": 32, "num_hidden_layers": 2}
+    recipe["transformer"] |= {"num_layers": 1, "num_single_layers": 1, "num_attention_heads": 1}
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders of all stages, one step each."""
+    folder = tmp_path_factory.mktemp("runs")
+    for stage in STAGES:
+        task = build_task(stage, tiny_recipe(), folder)
+        assert isinstance(task, Task)
+        train(task, CONFIG, folder / stage)
+    return folder
+
+
+def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
+    bundle(tiny_recipe(), runs, tmp_path)
+    pipe = FluxPipeline.from_pretrained(tmp_path)
+    pipe.set_progress_bar_config(disable=True)
+    images = pipe(
+        "a red dog in the snow", height=32, width=32, num_inference_steps=2, max_sequence_length=16
+    ).images
+    assert images[0].size == (32, 32)
+    weights = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    assert pipe.image_encoder is not None
+
+
+def test_a_stage_says_which_one_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--stage vae"):
+        build_task("base", tiny_recipe(), tmp_path)
+    with pytest.raises(ValueError, match="vae, encoder, base, guidance"):
+        build_task("adapter", tiny_recipe(), tmp_path)
+
+
+def test_recipes_are_found_by_name_or_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="64px"):
+        load_recipe("63px")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("steps = [")
+    with pytest.raises(ValueError, match="not valid TOML"):
+        load_recipe(str(broken))
+
+
+def test_an_untrained_base_predicts_nothing(runs: Path) -> None:
+    """Modulation and output start at zero, so the first loss is the target's own square."""
+    task = build_task("base", tiny_recipe(), runs)
+    assert isinstance(task, BaseTask)
+    dataset = task.dataset(0)
+    batch = task.collate([dataset[index] for index in range(4)])
+    latents = encode_pictures(task.vae, batch["images"])
+    expected = (batch["noise"] - latents).square().mean()
+    assert task(batch)["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_guidance_is_distilled_from_the_frozen_teacher(runs: Path) -> None:
+    task = build_task("guidance", tiny_recipe(), runs)
+    assert isinstance(task, GuidanceTask)
+    torch.nn.init.normal_(task.transformer.proj_out.weight, std=0.1)
+    task.teacher.load_state_dict(task.transformer.state_dict())
+    batch = task.collate([task.dataset(0)[index] for index in range(4)])
+    batch["prompts"] = [""] * 4
+    batch["guidance"] = torch.full((4,), 0.9)
+    # Without a prompt, guided and plain velocities are one; only the guidance embedding differs,
+    # and with silent modulation it says nothing.
+    assert task(batch)["loss"].item() == pytest.approx(0, abs=1e-9)
+    batch["guidance"] = torch.zeros(4)
+    assert task(batch)["loss"].item() > 0.1
+    task(batch)["loss"].backward()
+    assert all(p.grad is None for p in task.teacher.parameters())
+
+
+def test_pictures_come_from_the_cache_once_drawn(tmp_path: Path) -> None:
+    cache = PictureCache(tmp_path, "x", 3, 16)
+    picture = np.full((16, 16, 3), 7, dtype=np.uint8)
+    assert np.array_equal(cache.get(1, lambda: picture), picture)
+    again = PictureCache(tmp_path, "x", 3, 16)
+
+    def never() -> np.ndarray:
+        raise AssertionError("drawn twice")
+
+    assert np.array_equal(again.get(1, never), picture)
+    with pytest.raises(AssertionError, match="drawn twice"):
+        again.get(0, never)
+
+
+def test_samples_repeat_the_pictures_with_new_noise(runs: Path) -> None:
+    task = build_task("base", tiny_recipe(), runs)
+    assert isinstance(task, BaseTask)
+    dataset = task.dataset(0)
+    first, again = dataset[1], dataset[1 + 4]
+    assert np.array_equal(first["image"], again["image"])
+    assert not np.array_equal(first["noise"], again["noise"])
+
+
+def test_listed_factors_are_those_that_the_caption_can_say() -> None:
+    rng = np.random.default_rng(3)
+    for count in (1, 2, 3):
+        for _ in range(50):
+            spec = toyland.sample_spec(rng, subjects=count)
+            caption, factors = captioned(spec, rng)
+            for glyph in (actor.concept.glyph for actor in spec.actors):
+                assert ("glyph" in factors) or not glyph or f" {glyph}" not in caption
+    spec = toyland.sample_spec(np.random.default_rng(0))
+    assert factors_in_words(spec, ["scene", "light_colour"]) == (
+        f"scene {spec.scene}, light colour {spec.light.colour}"
+    )
+
+
+def test_pairs_show_one_subject_twice() -> None:
+    for pairing, same in (("intra", True), ("cross", False)):
+        pair = ToylandPairs(0, pairing, 32, 32)[4]
+        rng = np.random.default_rng([0, 4])
+        spec = toyland.sample_spec(rng)
+        assert np.array_equal(pair["image"], toyland.render(spec, 32).image)
+        assert np.array_equal(pair["reference"], toyland.segment(spec, 0, 32)) == same
+    with pytest.raises(ValueError, match="intra, cross"):
+        ToylandPairs(0, "extra", 32, 32)
