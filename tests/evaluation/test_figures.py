@@ -46,6 +46,14 @@ def test_value_counts_in_units_of_the_yardstick() -> None:
     assert not figure.measurable
 
 
+def test_a_bad_base_is_no_reason_to_distrust_the_probe() -> None:
+    truths = [0] * 10
+    perfect, base = reading(truths, truths), reading(truths, [0] * 3 + [1] * 7)
+    figure = factor_figure("adapter", "colour", perfect, base, ceiling=perfect)
+    assert figure.measurable
+    assert not factor_figure("adapter", "colour", perfect, base).measurable
+
+
 def test_subjects_without_the_detail_do_not_count() -> None:
     truths = [0, 0, UNANSWERABLE, 1, 2]
     made = reading(truths, [0, 0, 1, 1, 1], "glyph")

@@ -34,7 +34,7 @@ def test_page_has_a_table_per_group(tmp_path: Path) -> None:
 
 
 def test_cells_match_the_columns_and_say_what_cannot_be_measured() -> None:
-    row = dict(zip(COLUMNS, cells(figure(low=0.9, high=0.99, yardstick=0.8)), strict=True))
+    row = dict(zip(COLUMNS, cells(figure(low=0.9, high=0.99, measurable=False)), strict=True))
     assert (row["95 %"], row["target"], row[""]) == ("0.900–0.990", "≥ 0.9", NOT_MEASURABLE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -80,8 +81,9 @@ def round_trip(
 ) -> Float[Tensor, "b 3 y x"]:
     """Pictures in [-1, 1], encoded and decoded by a diffusers autoencoder, in their own dtype."""
     dtype = next(autoencoder.parameters()).dtype
-    latents = autoencoder.encode(pictures.to(dtype)).latent_dist.mode()
-    return autoencoder.decode(latents).sample.to(pictures.dtype).clamp(-1, 1)
+    coder = cast(Any, autoencoder)
+    latents = coder.encode(pictures.to(dtype)).latent_dist.mode()
+    return coder.decode(latents).sample.to(pictures.dtype).clamp(-1, 1)
 
 
 def _blur(
@@ -92,7 +94,7 @@ def _blur(
     taps = torch.exp(-0.5 * (offsets / sigma.view(-1, 1).clamp_min(1e-3)) ** 2)
     taps = (taps / taps.sum(1, keepdim=True)).repeat_interleave(3, 0)
     flat = rearrange(pictures, "b c y x -> 1 (b c) y x")
-    for kernel, padding in ((taps[:, None, :, None], (0, 0, 2, 2)), (taps[:, None, None], (2, 2))):
-        padded = F.pad(flat, padding, mode="replicate")
-        flat = F.conv2d(padded, kernel, groups=flat.shape[1])
+    flat = F.pad(flat, (2, 2, 2, 2), mode="replicate")
+    for kernel in (taps[:, None, :, None], taps[:, None, None, :]):
+        flat = F.conv2d(flat, kernel, groups=flat.shape[1])
     return rearrange(flat, "1 (b c) y x -> b c y x", b=len(pictures))

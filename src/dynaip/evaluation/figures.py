@@ -35,6 +35,7 @@ class Figure:
         chance: Accuracy of a blind guess.
         target: What the figure should reach, or stay below where `at_most`.
         at_most: Whether small is good.
+        measurable: Whether the probe reads real renders well enough to measure this with it.
     """
 
     group: str
@@ -49,6 +50,7 @@ class Figure:
     chance: float | None = None
     target: float | None = None
     at_most: bool = False
+    measurable: bool = True
 
     @property
     def above_chance(self) -> float | None:
@@ -57,11 +59,6 @@ class Figure:
             return None
         room = self.yardstick - self.chance
         return (self.accuracy - self.chance) / room if room > 0 else None
-
-    @property
-    def measurable(self) -> bool:
-        """Whether the yardstick is long enough to measure with."""
-        return self.yardstick is None or self.yardstick >= MEASURABLE
 
     @property
     def reached(self) -> bool | None:
@@ -73,13 +70,12 @@ class Figure:
     def to_row(self) -> dict[str, Any]:
         """As JSON values, with what follows from them."""
         fields = {
-            name: None if isinstance(value, float) and math.isnan(value) else value
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in dataclasses.asdict(self).items()
         }
         return {
             **fields,
             "above_chance": self.above_chance,
-            "measurable": self.measurable,
             "reached": self.reached,
         }
 
@@ -118,6 +114,7 @@ def factor_figure(
     reading: Reading,
     yardstick: Reading,
     *,
+    ceiling: Reading | None = None,
     among: Bool[np.ndarray, " b"] | None = None,
     name: str | None = None,
     target: float | None = None,
@@ -129,6 +126,7 @@ def factor_figure(
         factor: Which factor.
         reading: Of the pictures that are judged.
         yardstick: Of real renders of the same specs, or of the base's pictures.
+        ceiling: Of real renders, where the yardstick is another.
         among: Only these pictures.
         name: Of the figure, if not the factor's.
         target: What the ratio should reach.
@@ -139,6 +137,7 @@ def factor_figure(
     right = reading.right(factor)[rows].astype(np.float64)
     standard = yardstick.right(factor)[rows].astype(np.float64)
     interval = cluster_bootstrap_ratio(right, standard, reading.clusters[rows])
+    best = (ceiling or yardstick).right(factor)[rows]
     options = len(reading.values[factor]) - (factor in ABSENT)
     return Figure(
         group=group,
@@ -149,4 +148,5 @@ def factor_figure(
         yardstick=float(standard.mean()) if len(standard) else None,
         chance=1 / options,
         target=target,
+        measurable=bool(len(best) and best.mean() >= MEASURABLE),
     )

@@ -8,20 +8,17 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
+from diffusers import FluxPipeline
 from jaxtyping import UInt8
 from PIL import Image
 
+from dynaip.adapter.config import Branches
+from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.subject import Subject
-
-if TYPE_CHECKING:
-    from diffusers import FluxPipeline
-
-    from dynaip.adapter.config import Branches
-    from dynaip.pipeline.flux import PersonalPipeline
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +42,7 @@ class Request:
         return hashlib.sha256(words + b"\0" + pixels).hexdigest()
 
 
+@runtime_checkable
 class Generator(Protocol):
     """Whatever makes pictures: a pipeline, an adapter on it, or a renderer that knows the truth."""
 
@@ -115,13 +113,15 @@ class PersonalGenerator(FluxGenerator):
         steps: int,
         guidance: float,
     ) -> None:
-        super().__init__(personal.pipe, weights=weights[0], steps=steps, guidance=guidance)
+        pipe = cast(FluxPipeline, personal.pipe)
+        super().__init__(pipe, weights=weights[0], steps=steps, guidance=guidance)
         self.personal, self.branches = personal, branches
         self.identity |= {"adapter": weights[1], "branches": branches}
 
     def __call__(self, requests: Sequence[Request]) -> UInt8[np.ndarray, "b y x 3"]:
         """One picture per request, of its reference."""
-        subjects = [[Subject(Image.fromarray(request.reference))] for request in requests]
+        references = [request.reference for request in requests if request.reference is not None]
+        subjects = [[Subject(Image.fromarray(reference))] for reference in references]
         return self._run(self.personal, requests, subjects=subjects, branches=self.branches)
 
 

@@ -7,6 +7,7 @@ and reads a real render of the same spec as its yardstick.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,18 +16,20 @@ from jaxtyping import Bool, UInt8
 from torch import nn
 
 from dynaip.evaluation.corruptions import round_trip
-from dynaip.evaluation.factors import CONCEPT_FACTORS, labels
+from dynaip.evaluation.factors import CONCEPT_FACTORS, PICTURE_FACTORS, labels
 from dynaip.evaluation.figures import Figure, Reading, factor_figure
 from dynaip.evaluation.generation import Request
 from dynaip.evaluation.probe import Probe, as_pictures, as_tensor
 from dynaip.evaluation.statistics import cluster_bootstrap_ratio
-from dynaip.miniature.toyland import FACTORS, Spec, caption, render, sample_spec, segment, vary
+from dynaip.miniature.toyland import Spec, caption, render, sample_spec, segment, vary
 
 BASE_STREAM, ADAPTER_STREAM = 2, 3
 PROMPTED = ("scene", "light", "posture")
+# Thirty words cannot name the small mark besides all of these.
+BASE_PROMPTED = tuple(name for name in (*CONCEPT_FACTORS, *PICTURE_FACTORS) if name != "mark")
 
 AUTOENCODER_TARGET = 30.0
-BASE_TARGETS = dict.fromkeys(
+BASE_TARGETS: dict[str, float] = dict.fromkeys(
     ("category", "scene", "light", "posture", "facing", "position", "main_colour"), 0.9
 )
 KEPT_TARGETS = {
@@ -66,7 +69,7 @@ class Trial:
 
 
 def base_trials(count: int, seed: int = 0) -> list[Trial]:
-    """Held-out subjects in prompts that name everything there is to name."""
+    """Held-out subjects in prompts that name all of `BASE_PROMPTED`."""
     return [_base_trial(index, seed) for index in range(count)]
 
 
@@ -82,7 +85,7 @@ def adapter_trials(count: int, seed: int = 0) -> list[Trial]:
 def _base_trial(index: int, seed: int) -> Trial:
     rng = np.random.default_rng([BASE_STREAM, seed, index])
     spec = sample_spec(rng, split="test")
-    return Trial(target=spec, prompt=caption(spec, rng, name=FACTORS), seed=_noise_seed(rng))
+    return Trial(target=spec, prompt=caption(spec, rng, name=BASE_PROMPTED), seed=_noise_seed(rng))
 
 
 def _adapter_trial(index: int, seed: int) -> Trial:
@@ -132,7 +135,7 @@ def autoencoder_figure(
     each = np.square(difference).mean((1, 2, 3))
     # More error is less PSNR, so the interval's ends change places.
     error = cluster_bootstrap_ratio(each, np.ones_like(each), np.arange(len(each)))
-    value, high, low = (float(-10 * np.log10(part / 255**2)) for part in error)
+    value, high, low = (_decibels(part) for part in error)
     return Figure(
         group="autoencoder",
         name="round trip",
@@ -145,6 +148,11 @@ def autoencoder_figure(
     )
 
 
+def _decibels(error: float) -> float:
+    """Of a mean square error of bytes."""
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
 def probe_figures(real: Reading, restored: Reading) -> list[Figure]:
     """The probe's accuracy after the round trip, its ceiling, over that on clean renders."""
     return [factor_figure("probe", factor, restored, real) for factor in real.values]
@@ -154,7 +162,8 @@ def base_figures(made: Reading, real: Reading) -> list[Figure]:
     """Accuracy per prompted factor, over the probe's own on real renders of the same specs."""
     return [
         factor_figure("base", factor, made, real, target=BASE_TARGETS.get(factor))
-        for factor in made.values
+        for factor in BASE_PROMPTED
+        if factor in made.values
     ]
 
 
@@ -187,7 +196,15 @@ def adapter_figures(
     figures += list(_category_by_prompt(group, made, ceiling, named))
     target = PROMPTED_TARGET if held_to_targets else None
     figures += [
-        factor_figure(group, factor, made, without, name=f"prompted {factor}", target=target)
+        factor_figure(
+            group,
+            factor,
+            made,
+            without,
+            ceiling=ceiling,
+            name=f"prompted {factor}",
+            target=target,
+        )
         for factor in PROMPTED
     ]
     return figures

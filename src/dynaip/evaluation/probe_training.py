@@ -71,7 +71,7 @@ def train_probe(
         on_step: Called with the number of steps done and the loss, in nats per factor.
     """
     torch.manual_seed(training.seed)
-    probe = Probe(config).to(memory_format=torch.channels_last).train()
+    probe = Probe(config).train()
     optimizer = torch.optim.AdamW(
         probe.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
@@ -91,7 +91,7 @@ def train_probe(
         schedule.step()
         if on_step is not None:
             on_step(step, loss.item())
-    return probe.to(memory_format=torch.contiguous_format).eval()
+    return probe.eval()
 
 
 def factor_loss(

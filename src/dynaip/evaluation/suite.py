@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from dynaip.adapter.config import Branches
 from dynaip.evaluation.figures import Figure
 from dynaip.evaluation.generation import Generator, make_pictures
 from dynaip.evaluation.miniature import (
@@ -25,8 +26,11 @@ from dynaip.evaluation.miniature import (
 )
 from dynaip.evaluation.probe import Probe
 
-DECOUPLED = "adapter, image rows (DDS)"
-BOTH = "adapter, image and text rows"
+# Rows that see the reference; the first way is the paper's, and the one held to targets.
+WAYS: dict[str, Branches] = {
+    "adapter, image rows (DDS)": "image",
+    "adapter, image and text rows": "both",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class Systems:
     """
 
     base: Generator
-    adapters: dict[str, Generator] = dataclasses.field(default_factory=dict)
+    adapters: Mapping[str, Generator] = dataclasses.field(default_factory=dict)
     reference_size: int = 64
 
 

@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import sys
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from dynaip.apps.cli.drawing import progress_bar
+from dynaip.apps.cli.loading import load_adapter, load_model, miniature_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from diffusers import FluxPipeline
-    from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from dynaip.evaluation.figures import Figure
     from dynaip.evaluation.suite import Systems
 
 app = typer.Typer(no_args_is_help=True, help="Measure pictures against what they should show.")
 
-Model = Annotated[Path, typer.Option(help="Folder of the miniature's pipeline.")]
-BUNDLE = Path("models/miniature")
-
 
 @app.command("train-probe")
 def train_probe(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = BUNDLE / "probe",
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/miniature/probe"),
     autoencoder: Annotated[
         Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
     ] = None,
     renders: Annotated[int, typer.Option(help="Pictures to render and learn from.")] = 80_000,
-    size: Annotated[int, typer.Option(help="Picture side in pixels.")] = 64,
-    seed: Annotated[int, typer.Option(help="Another seed gives another probe.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that render.")] = 1,
+    size: Annotated[int, typer.Option(min=16, help="Picture side in pixels.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another probe.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that render.")] = 1,
 ) -> None:
     """Train the network that reads every factor of a picture, on Toyland's renders."""
-    from rich.console import Console
-
     from dynaip.evaluation.factors import probed_values
     from dynaip.evaluation.probe import ProbeConfig
     from dynaip.evaluation.probe_training import ProbeTraining
@@ -46,7 +46,7 @@ def train_probe(
 
     training = ProbeTraining(renders=renders, seed=seed, workers=workers)
     vae = None if autoencoder is None else PatchAutoencoder.from_pretrained(autoencoder)
-    with _progress() as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("training the probe", total=training.steps)
         probe = train(
             ProbeConfig(values=probed_values(), size=size),
@@ -62,43 +62,37 @@ def train_probe(
 
 @app.command()
 def miniature(
-    model: Model = BUNDLE,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a pipeline trained on Toyland; else the bundle.")
+    ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder of the adapter; by default the model's own.")
+        Path | None, typer.Option(help="Folder of the adapter; else the model's own.")
     ] = None,
     probe: Annotated[
-        Path | None, typer.Option(help="Folder of the probe; by default the model's own.")
+        Path | None, typer.Option(help="Folder of the probe; else the model's own.")
     ] = None,
-    count: Annotated[int, typer.Option(min=2, help="Pictures of each kind.")] = 512,
-    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
-    guidance: Annotated[float, typer.Option(help="Guidance scale.")] = 3.0,
-    seed: Annotated[int, typer.Option(help="Of subjects, prompts and noise.")] = 0,
+    count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a picture each.")] = 512,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of subjects, prompts and noise.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a call.")] = 32,
     out: Annotated[Path, typer.Option(help="Folder of pictures and report.")] = Path(
         "out/evaluation"
     ),
 ) -> None:
     """Measure the miniature on held-out subjects; stopped, the same command goes on."""
-    from rich.console import Console
-
     import dynaip
     from dynaip.evaluation.generation import hash_weights
     from dynaip.evaluation.probe import Probe
     from dynaip.evaluation.report import write_report
     from dynaip.evaluation.suite import Suite
-    from dynaip.pipeline.flux import load
 
-    reader = Probe.from_pretrained(probe or model / "probe")
-    adapter = adapter or _own_adapter(model)
-    pipe = load(model)
-    with _progress() as progress:
-        bars = {}
-
-        def advance(stage: str, total: int, done: int) -> None:
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=total)
-            progress.advance(bars[stage], done)
-
+    folder = model or miniature_folder()
+    probe = probe or folder / "probe"
+    adapter = adapter or _own_adapter(folder)
+    reader = Probe.from_pretrained(probe)
+    pipe = load_model(str(folder))
+    with progress_bar() as progress:
         suite = Suite(
             probe=reader,
             autoencoder=pipe.vae,
@@ -106,46 +100,41 @@ def miniature(
             count=count,
             batch_size=batch,
             seed=seed,
-            progress=advance,
+            progress=_Bars(progress),
         )
-        systems = _systems(pipe, model, adapter, steps, guidance)
+        systems = _systems(pipe, folder, adapter, steps, guidance)
         figures = suite.run(systems)
         bar = progress.add_task("seconds and memory", total=1)
-        figures += _cost_figures(systems, model, adapter, steps, guidance, out)
+        figures += _cost(systems, folder, adapter, out)
         progress.advance(bar)
     provenance = {
         "dynaip": dynaip.__version__,
-        "base": hash_weights(model / "transformer"),
-        "adapter": hash_weights(adapter) if adapter else None,
-        "probe": hash_weights(probe or model / "probe"),
-        "steps": steps,
-        "guidance": guidance,
+        **dict(next(iter(systems.adapters.values()), systems.base).identity),
+        "probe": hash_weights(probe),
         "seed": seed,
-        "subjects": count,
     }
     write_report(figures, provenance, out)
-    console = Console()
-    _print_tables(console, figures)
-    console.print(f"The rows are in {out / 'figures.jsonl'}, the page in {out / 'figures.md'}.")
+    _print_tables(figures)
+    Console().print(f"The rows are in {out / 'figures.jsonl'}, the page in {out / 'figures.md'}.")
 
 
-def _own_adapter(model: Path) -> Path | None:
-    return model / "adapter" if (model / "adapter" / "config.json").is_file() else None
+def _own_adapter(folder: Path) -> Path | None:
+    """The model's adapter; a base that has none yet is measured by itself."""
+    return folder / "adapter" if (folder / "adapter").is_dir() else None
 
 
 def _systems(
-    pipe: FluxPipeline, model: Path, adapter: Path | None, steps: int, guidance: float
+    pipe: FluxPipeline, folder: Path, adapter: Path | None, steps: int, guidance: float
 ) -> Systems:
     """The base by itself, and with the adapter on image rows and on all rows."""
-    from dynaip.adapter.model import DynaIPAdapter
     from dynaip.evaluation.generation import FluxGenerator, PersonalGenerator, hash_weights
-    from dynaip.evaluation.suite import BOTH, DECOUPLED, Systems
+    from dynaip.evaluation.suite import WAYS, Systems
 
-    weights = hash_weights(model / "transformer")
+    weights = hash_weights(folder / "transformer")
     base = FluxGenerator(pipe, weights=weights, steps=steps, guidance=guidance)
     if adapter is None:
         return Systems(base=base)
-    personal = DynaIPAdapter.from_pretrained(adapter).attach(pipe)
+    personal = load_adapter(str(adapter)).to(pipe.device, pipe.dtype).attach(pipe)
     ways = {
         group: PersonalGenerator(
             personal,
@@ -154,15 +143,13 @@ def _systems(
             steps=steps,
             guidance=guidance,
         )
-        for group, branches in ((DECOUPLED, "image"), (BOTH, "both"))
+        for group, branches in WAYS.items()
     }
-    size = pipe.image_encoder.config.image_size
+    size = cast(Any, pipe.image_encoder).config.image_size
     return Systems(base=base, adapters=ways, reference_size=size)
 
 
-def _cost_figures(
-    systems: Systems, model: Path, adapter: Path | None, steps: int, guidance: float, out: Path
-) -> list[Figure]:
+def _cost(systems: Systems, folder: Path, adapter: Path | None, out: Path) -> list[Figure]:
     """Seconds a picture once loaded, and seconds and memory of `dynaip generate`."""
     from PIL import Image
 
@@ -171,46 +158,37 @@ def _cost_figures(
 
     (trial,) = adapter_trials(1)
     request = trial.request(systems.reference_size)
-    generator = next(iter(systems.adapters.values()), systems.base)
-    command = [sys.executable, "-m", "dynaip", "generate", "--model", str(model)]
-    command += ["--prompt", request.prompt, "--steps", str(steps), "--guidance", str(guidance)]
-    command += ["--seed", "0", "--out", str(out / "cost.png")]
+    command = [sys.executable, "-m", "dynaip", "generate", "--model", str(folder)]
+    command += ["--prompt", request.prompt, "--seed", "0", "--out", str(out / "cost.png")]
+    for setting in ("steps", "guidance"):
+        command += [f"--{setting}", str(systems.base.identity[setting])]
     if adapter is not None and request.reference is not None:
         reference = out / "cost-reference.png"
         Image.fromarray(request.reference).save(reference)
         command += ["--adapter", str(adapter), "--reference", str(reference)]
+    generator = next(iter(systems.adapters.values()), systems.base)
     return cost_figures(lambda: generator([request]), command)
 
 
-def _print_tables(console: Console, figures: Sequence[Figure]) -> None:
-    """One table per group of figures."""
-    from itertools import groupby
-
-    from rich.table import Table
-
+def _print_tables(figures: Sequence[Figure]) -> None:
+    """One table for each group of figures."""
     from dynaip.evaluation.report import COLUMNS, cells
 
     for group, members in groupby(figures, key=lambda figure: figure.group):
         table = Table(*COLUMNS, title=group, title_justify="left")
         for figure in members:
             table.add_row(*cells(figure))
-        console.print(table)
+        Console().print(table)
 
 
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+class _Bars:
+    """A bar for each stage, added when the stage begins."""
 
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.bars: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, total: int, done: int) -> None:
+        if stage not in self.bars:
+            self.bars[stage] = self.progress.add_task(stage, total=total)
+        self.progress.advance(self.bars[stage], done)

@@ -1,0 +1,114 @@
+"""Pictures to be measured: made once, found again, and never mistaken for others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from dynaip.evaluation.generation import (
+    FluxGenerator,
+    PersonalGenerator,
+    Request,
+    hash_weights,
+    make_pictures,
+)
+
+
+class Painter:
+    """Paints the seed; counts its calls and stops when told."""
+
+    def __init__(self, colour: int = 0, stop_after: int = 1000) -> None:
+        self.identity = {"colour": colour}
+        self.colour, self.left = colour, stop_after
+        self.batches: list[int] = []
+
+    def __call__(self, requests: Sequence[Request]) -> np.ndarray:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.batches.append(len(requests))
+        pictures = [np.full((4, 4, 3), self.colour + request.seed) for request in requests]
+        return np.stack(pictures).astype(np.uint8)
+
+
+def requests(count: int) -> list[Request]:
+    return [Request(prompt=f"toy {index}", seed=index) for index in range(count)]
+
+
+def test_pictures_come_back_in_order_and_are_not_made_again(tmp_path: Path) -> None:
+    painter, done = Painter(), []
+    for _ in range(2):
+        pictures = make_pictures(
+            painter, requests(7), tmp_path, batch_size=3, on_pictures=done.append
+        )
+        assert [int(picture.mean()) for picture in pictures] == list(range(7))
+    assert painter.batches == [3, 3, 1]
+    assert done == [0, 3, 3, 1, 7]
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        make_pictures(Painter(stop_after=1), requests(6), tmp_path, batch_size=4)
+    painter = Painter()
+    make_pictures(painter, requests(6), tmp_path, batch_size=4)
+    assert painter.batches == [2]
+
+
+@pytest.mark.parametrize("change", ["settings", "prompt", "seed", "reference"])
+def test_whatever_else_is_asked_for_is_made_anew(change: str, tmp_path: Path) -> None:
+    make_pictures(Painter(), [Request(prompt="toy", seed=1)], tmp_path)
+    white = np.full((4, 4, 3), 255, dtype=np.uint8)
+    asked = {
+        "settings": Request(prompt="toy", seed=1),
+        "prompt": Request(prompt="dog", seed=1),
+        "seed": Request(prompt="toy", seed=2),
+        "reference": Request(prompt="toy", seed=1, reference=white),
+    }
+    painter = Painter(colour=10 if change == "settings" else 0)
+    make_pictures(painter, [asked[change]], tmp_path)
+    assert painter.batches == [1]
+
+
+def test_weights_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no weights"):
+        hash_weights(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+    first = hash_weights(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"abd")
+    assert hash_weights(tmp_path) != first
+
+
+def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() -> None:
+    pipe, settings = tiny.pipeline(), {"steps": 2, "guidance": 3.0}
+    rng = np.random.default_rng(0)
+    asked = [
+        Request(
+            prompt=prompt,
+            seed=seed,
+            reference=rng.integers(0, 256, (16, 16, 3), dtype=np.uint8),
+        )
+        for seed, prompt in enumerate(tiny.WORDS)
+    ]
+    base = FluxGenerator(pipe, weights="w", **settings)
+    together = base(asked).astype(int)
+    assert together.shape == (2, tiny.SIZE, tiny.SIZE, 3)
+    assert abs(together[1] - base(asked[1:])[0]).max() <= 1
+    with tiny.adapter().attach(pipe) as personal:
+        made = {
+            branches: PersonalGenerator(personal, weights=("w", "a"), branches=branches, **settings)
+            for branches in ("image", "text")
+        }
+        image, text = (generator(asked).astype(int) for generator in made.values())
+        swapped = [
+            Request(prompt=request.prompt, seed=request.seed, reference=other.reference)
+            for request, other in zip(asked, reversed(asked), strict=True)
+        ]
+        assert abs(made["image"](asked[1:])[0].astype(int) - image[1]).max() <= 1
+        assert abs(made["image"](swapped).astype(int) - image).max() > 1
+    assert abs(image - together).max() > 1
+    assert abs(image - text).max() > 1
+    assert made["image"].identity != made["text"].identity

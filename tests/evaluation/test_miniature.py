@@ -1,0 +1,185 @@
+"""The figures as an instrument: each reference system gets what it deserves, and only that.
+
+Pictures are real renders; the reader knows all of them by heart, so every number is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
+from dynaip.evaluation.figures import Figure
+from dynaip.evaluation.generation import Request
+from dynaip.evaluation.miniature import (
+    BASE_PROMPTED,
+    KEPT_TARGETS,
+    PROMPTED,
+    Trial,
+    adapter_trials,
+    autoencoder_figure,
+    base_trials,
+)
+from dynaip.evaluation.probe import Probe, ProbeConfig
+from dynaip.evaluation.suite import Suite, Systems
+from dynaip.miniature.autoencoder import PatchAutoencoder
+from dynaip.miniature.toyland import Spec, is_held_out, render
+
+SIZE, COUNT = 32, 48
+LOSSLESS = PatchAutoencoder(latent_channels=48, sample_size=SIZE)
+
+
+class Knowing(Probe):
+    """Reads a picture by remembering of which spec it is a render."""
+
+    def __init__(self) -> None:
+        super().__init__(ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4)))
+        self.known: dict[bytes, Spec] = {}
+
+    def draw(self, spec: Spec) -> np.ndarray:
+        picture = render(spec, SIZE).image
+        self.known[picture.tobytes()] = spec
+        return picture
+
+    def read(self, pictures: np.ndarray, batch_size: int = 256) -> dict[str, np.ndarray]:
+        specs = [self.known[picture.tobytes()] for picture in pictures]
+        return labels(specs, self.config.values)
+
+
+class Renderer:
+    """Makes what `choose` says the picture of a trial is."""
+
+    def __init__(
+        self, probe: Knowing, trials: Sequence[Trial], choose: Callable[[Trial, Request], Spec]
+    ) -> None:
+        self.probe, self.choose = probe, choose
+        self.identity = {"renderer": choose.__name__}
+        self.trials = {(trial.prompt, trial.seed): trial for trial in trials}
+        self.made = 0
+
+    def __call__(self, requests: Sequence[Request]) -> np.ndarray:
+        self.made += len(requests)
+        trials = [self.trials[request.prompt, request.seed] for request in requests]
+        specs = [self.choose(*pair) for pair in zip(trials, requests, strict=True)]
+        return np.stack([self.probe.draw(spec) for spec in specs])
+
+
+def oracle(trial: Trial, request: Request) -> Spec:
+    return trial.target
+
+
+def copied_picture(trial: Trial, request: Request) -> Spec:
+    """Follows the prompt's scene no more than the reference's light."""
+    assert request.reference is not None
+    assert trial.source is not None
+    return trial.source
+
+
+def of_another(trials: Sequence[Trial]) -> Callable[[Trial, Request], Spec]:
+    following = {id(trial): trials[i - 1] for i, trial in enumerate(trials)}
+
+    def wrong_concept(trial: Trial, request: Request) -> Spec:
+        (actor,) = trial.target.actors
+        (other,) = following[id(trial)].target.actors
+        actor = dataclasses.replace(actor, concept=other.concept)
+        return dataclasses.replace(trial.target, actors=(actor,))
+
+    return wrong_concept
+
+
+@pytest.fixture(scope="module")
+def trials() -> tuple[list[Trial], list[Trial]]:
+    return base_trials(COUNT), adapter_trials(COUNT)
+
+
+@pytest.fixture(scope="module")
+def probe(trials: tuple[list[Trial], list[Trial]]) -> Knowing:
+    reader = Knowing()
+    for trial in (*trials[0], *trials[1]):
+        reader.draw(trial.target)
+    return reader
+
+
+def measure(
+    probe: Knowing, base: Renderer, adapter: Renderer | None, folder: Path
+) -> dict[tuple[str, str], Figure]:
+    suite = Suite(probe=probe, autoencoder=LOSSLESS, folder=folder, count=COUNT, batch_size=16)
+    adapters = {} if adapter is None else {"adapter": adapter}
+    figures = suite.run(Systems(base=base, adapters=adapters, reference_size=16))
+    return {(figure.group, figure.name): figure for figure in figures}
+
+
+@pytest.fixture
+def base(probe: Knowing, trials: tuple[list[Trial], list[Trial]]) -> Renderer:
+    return Renderer(probe, [*trials[0], *trials[1]], oracle)
+
+
+def test_the_oracle_reaches_every_target(
+    probe: Knowing, base: Renderer, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
+) -> None:
+    figures = measure(probe, base, Renderer(probe, trials[1], oracle), tmp_path)
+    assert {group for group, _ in figures} == {"autoencoder", "probe", "base", "adapter"}
+    assert all(figure.reached is not False for figure in figures.values())
+    assert all(figures["base", f].value == 1 for f in BASE_PROMPTED)
+    assert all(figures["adapter", f].value == 1 for f in CONCEPT_FACTORS)
+    assert sum(figure.target is not None for figure in figures.values()) == 1 + 7 + 5 + 3
+
+
+def test_a_wrong_concept_falls_to_the_floor_and_keeps_the_prompt(
+    probe: Knowing, base: Renderer, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
+) -> None:
+    figures = measure(probe, base, Renderer(probe, trials[1], of_another(trials[1])), tmp_path)
+    for factor in KEPT_TARGETS:
+        figure = figures["adapter", factor]
+        assert abs(figure.above_chance) < 0.25, factor
+        assert figure.high < 0.6
+    assert all(figures["adapter", f"prompted {f}"].value == 1 for f in PROMPTED)
+
+
+def test_a_copied_picture_keeps_the_concept_and_fails_the_prompt(
+    probe: Knowing, base: Renderer, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
+) -> None:
+    figures = measure(probe, base, Renderer(probe, trials[1], copied_picture), tmp_path)
+    assert all(figures["adapter", f].value == 1 for f in CONCEPT_FACTORS)
+    for factor in PROMPTED:
+        figure = figures["adapter", f"prompted {factor}"]
+        assert figure.reached is False
+        assert abs(figure.above_chance) < 0.3, factor
+
+
+def test_nothing_is_made_twice_and_more_subjects_only_add(
+    probe: Knowing, base: Renderer, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
+) -> None:
+    first = measure(probe, base, None, tmp_path)
+    assert base.made == COUNT
+    assert measure(probe, base, None, tmp_path) == first
+    assert base.made == COUNT
+    assert base_trials(COUNT + 1)[:COUNT] == trials[0]
+
+
+def test_trials_are_held_out_and_prompts_keep_the_subject_to_the_reference(
+    trials: tuple[list[Trial], list[Trial]],
+) -> None:
+    assert all(is_held_out(trial.target.actors[0].concept) for part in trials for trial in part)
+    values = probed_values()
+    for trial in trials[1]:
+        (actor,), (source,) = trial.target.actors, trial.source.actors
+        assert actor.concept == source.concept
+        words = set(trial.prompt.replace(",", " ").split())
+        assert (actor.concept.category in words) == trial.named
+        assert ("toy" in words) != trial.named
+        assert not words & {*values["main_colour"], *values["pattern"], "letter"}
+    assert sum(trial.named for trial in trials[1]) == COUNT // 2
+
+
+def test_psnr_is_the_textbook_one() -> None:
+    pictures = np.full((3, 8, 8, 3), 100, dtype=np.uint8)
+    figure = autoencoder_figure(pictures, pictures + np.uint8(5))
+    assert figure.value == pytest.approx(20 * np.log10(255 / 5))
+    mixed = np.stack([pictures[0] + np.uint8(5), pictures[0] + np.uint8(9), pictures[0]])
+    figure = autoencoder_figure(pictures, mixed)
+    assert figure.low < figure.value < figure.high

@@ -1,0 +1,70 @@
+"""Training a probe: it learns from renders, and one seed gives one probe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dynaip.evaluation.factors import UNANSWERABLE, probed_values
+from dynaip.evaluation.probe import ProbeConfig
+from dynaip.evaluation.probe_training import (
+    LabelledRenders,
+    ProbeTraining,
+    factor_loss,
+    train_probe,
+)
+from dynaip.miniature.toyland import render, sample_spec
+
+SIZE = 32
+
+
+def config(*factors: str) -> ProbeConfig:
+    values = {name: probed_values()[name] for name in factors}
+    return ProbeConfig(values=values, size=SIZE, widths=(16, 16, 24, 24))
+
+
+def test_it_learns_to_see_scenes() -> None:
+    losses: list[float] = []
+    training = ProbeTraining(renders=960, batch_size=32, learning_rate=1e-2, workers=0)
+    probe = train_probe(config("scene"), training, on_step=lambda _, loss: losses.append(loss))
+    assert len(losses) == training.steps == 30
+    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+    specs = [sample_spec(np.random.default_rng([9, i]), split="test") for i in range(60)]
+    answers = probe.read(np.stack([render(spec, SIZE).image for spec in specs]))["scene"]
+    scenes = probe.config.values["scene"]
+    right = [scenes[answer] == spec.scene for answer, spec in zip(answers, specs, strict=True)]
+    assert np.mean(right) > 0.6  # chance is 1 in 6
+
+
+def test_one_seed_one_probe() -> None:
+    training = ProbeTraining(renders=8, batch_size=4, workers=0)
+    first, second = (train_probe(config("scene", "glyph"), training) for _ in range(2))
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+
+
+def test_items_are_drawn_from_their_own_index() -> None:
+    values = probed_values()
+    renders = LabelledRenders(0, 4, SIZE, values)
+    picture, answers = renders[3]
+    again, _ = LabelledRenders(0, 100, SIZE, values)[3]
+    assert (picture == again).all()
+    assert (picture != LabelledRenders(1, 4, SIZE, values)[3][0]).any()
+    assert answers.shape == (len(values),)
+    assert len(list(renders)) == 4
+
+
+def test_questions_without_an_answer_do_not_pull() -> None:
+    logits = {"a": torch.randn(3, 4, requires_grad=True)}
+    answers = torch.tensor([[1], [UNANSWERABLE], [2]])
+    factor_loss(logits, answers).backward()
+    assert logits["a"].grad[1].abs().max() == 0
+    assert logits["a"].grad[[0, 2]].abs().min() > 0
+    nothing = factor_loss(logits, torch.full((3, 1), UNANSWERABLE))
+    assert nothing == 0
+
+
+def test_too_few_renders_are_refused() -> None:
+    with pytest.raises(ValueError, match="ask for 256 or more"):
+        ProbeTraining(renders=200, batch_size=128)
