@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,18 @@ class Noise(Dataset[dict[str, Any]]):
 class Regression(nn.Module):
     """Learns to triple its input; `poison` makes the loss of that step not a number."""
 
-    def __init__(self, *, poison: int | None = None, kill: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        poison: int | None = None,
+        kill: int | None = None,
+        by: signal.Signals = signal.SIGTERM,
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.blocks = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 6)])
         self.frozen = nn.Linear(6, 6).requires_grad_(False)
-        self.calls, self.poison, self.kill = 0, poison, kill
+        self.calls, self.poison, self.kill, self.by = 0, poison, kill, by
 
     def dataset(self, seed: int) -> Noise:
         return Noise(seed)
@@ -55,7 +63,7 @@ class Regression(nn.Module):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         self.calls += 1
         if self.calls == self.kill:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.by)
         x = batch["x"]
         loss = (self.blocks[1](torch.tanh(self.blocks[0](x))) - 3 * x).square().mean()
         return {"loss": loss * (float("nan") if self.calls == self.poison else 1)}
@@ -96,6 +104,26 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> Non
     ]
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
     assert [row["step"] for row in rows[1]] == list(range(1, 9))
+
+
+def test_killed_without_warning_equals_uninterrupted(tmp_path: Path) -> None:
+    """kill -9 between two checkpoints: the steps since the last one are done again, alike."""
+    config = dataclasses.replace(CONFIG, checkpoint_minutes=0)
+    killed = (
+        "import signal; from pathlib import Path; from training.test_loop import *;"
+        f"train(Regression(kill=6, by=signal.SIGKILL), {config!r}, Path({str(tmp_path)!r}) / 'cut')"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", killed], env={**os.environ, "PYTHONPATH": path}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert list_checkpoints(tmp_path / "cut" / "checkpoints")[-1].name == "step-00000005"
+    (tmp_path / "cut" / "checkpoints" / ".step-00000006.partial").mkdir()
+    train(Regression(), config, tmp_path / "cut")
+    train(Regression(), config, tmp_path / "whole")
+    whole, cut = exported(tmp_path / "whole"), exported(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
 def test_export_is_the_average_and_the_frozen_part_is_untouched(tmp_path: Path) -> None:
