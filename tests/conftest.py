@@ -12,5 +12,5 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from jaxtyping import install_import_hook
 
 # The command line is left out: Typer reads its signatures as they were written.
-ROOMS = ("adapter", "hosts", "pipeline", "miniature", "training", "evaluation")
+ROOMS = ("adapter", "hosts", "pipeline", "data", "miniature", "training", "evaluation")
 install_import_hook([f"dynaip.{room}" for room in ROOMS], "checked.check")

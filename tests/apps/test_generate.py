@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 from dynaip.apps.cli.generate import target
@@ -176,6 +177,14 @@ def test_a_damaged_adapter_is_one_sentence(
         (folder / "model.safetensors").write_bytes(content)
         call = [*arguments, "--prompt", "a dog", "--adapter", folder]
         assert_one_sentence(cli(*call), "model.safetensors")
+
+
+def test_an_adapter_for_another_base_is_one_sentence(
+    cli: Any, arguments: list[object], tmp_path: Path
+) -> None:
+    tiny.adapter(single_blocks=3).save_pretrained(tmp_path / "other")
+    result = cli(*arguments, "--prompt", "a dog", "--adapter", tmp_path / "other")
+    assert_one_sentence(result, "use the base that the adapter was trained on")
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(

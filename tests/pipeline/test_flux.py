@@ -275,9 +275,25 @@ def test_load_says_what_is_missing(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_damaged_weight_file_is_one_sentence(pipe: FluxPipeline, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "transformer/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "vae/config.json",
+        "tokenizer_2/tokenizer.json",
+        "scheduler/scheduler_config.json",
+    ],
+)
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_file_is_one_sentence(
+    pipe: FluxPipeline, tmp_path: Path, name: str, damage: str
+) -> None:
     pipe.save_pretrained(tmp_path)
-    file = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
-    file.write_bytes(file.read_bytes()[:1000])
+    file = tmp_path / name
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-20])
+    else:
+        file.unlink()
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(tmp_path, device="cpu")

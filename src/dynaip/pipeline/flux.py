@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, FluxPipeline, FluxTransformer2DModel
 from diffusers.utils import BaseOutput
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPVisionModel
 
@@ -25,6 +26,8 @@ from dynaip.pipeline.reference import pixel_values, read_reference
 from dynaip.pipeline.subject import Grid, Subject, token_mask
 
 Subjects = Sequence[Subject] | Sequence[Sequence[Subject]]
+# What diffusers and transformers raise over a model's files.
+UNREADABLE = (OSError, ValueError, SafetensorError)
 
 
 @dataclasses.dataclass
@@ -75,7 +78,7 @@ def load(
         )
     try:
         pipe = FluxPipeline.from_pretrained(str(model), dtype=dtype)
-    except (OSError, ValueError) as error:
+    except UNREADABLE as error:
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"The model {model} cannot be loaded: {first}") from error
     return cast(FluxPipeline, pipe.to(device))
@@ -255,7 +258,7 @@ class PersonalPipeline:
             weight = next(self.adapter.parameters())
             try:
                 encoder = CLIPVisionModel.from_pretrained(name, dtype=weight.dtype)
-            except (OSError, ValueError) as error:
+            except UNREADABLE as error:
                 raise ValueError(
                     f"The adapter's image encoder {name} cannot be loaded; download it, or give "
                     "one as `image_encoder`."
