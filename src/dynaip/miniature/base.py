@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import Dataset
+from transformers import CLIPVisionModel
 
 from dynaip.hosts.flow import (
     PromptEncoder,
@@ -22,6 +24,7 @@ from dynaip.hosts.flow import (
     shift_sigma,
     time_shift,
 )
+from dynaip.hosts.vision import encode_references
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.cache import PictureCache
@@ -53,7 +56,9 @@ def initialise(transformer: FluxTransformer2DModel) -> None:
 class BaseTask(nn.Module):
     """Flow matching on rendered pictures and their captions.
 
-    Sigma is logit-normal, shifted as the sampler shifts it. One caption in ten is dropped.
+    Sigma is logit-normal, shifted as the sampler shifts it. One caption in ten is dropped. To learn
+    sooner, the image tokens after the double blocks are also drawn towards what the image encoder
+    sees in the clean picture (REPA, arXiv 2410.06940): a token of both is the same 8x8 pixels.
 
     Args:
         pipeline: Frozen autoencoder and text encoders, and the transformer that is trained.
@@ -61,6 +66,7 @@ class BaseTask(nn.Module):
         size: Picture side in pixels.
         pool: Number of pictures.
         subjects: Probabilities of one, two and three subjects.
+        alignment: Weight of REPA's term.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class BaseTask(nn.Module):
         pipeline: FluxPipeline,
         cache: Path,
         *,
+        alignment: float = 0.5,
         size: int = 64,
         pool: int = 40_960,
         subjects: Sequence[float] = (0.7, 0.22, 0.08),
@@ -78,6 +85,9 @@ class BaseTask(nn.Module):
         self.prompts = PromptEncoder(pipeline)
         self.transformer: FluxTransformer2DModel = pipeline.transformer
         self.vae: PatchAutoencoder = pipeline.vae.requires_grad_(False)
+        self.alignment = alignment
+        if alignment:
+            self._prepare_alignment(pipeline.image_encoder)
         self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -110,7 +120,35 @@ class BaseTask(nn.Module):
             *self.prompts(batch["prompts"]),
         )
         error = (velocity - (noise - latents)).square().mean((1, 2))
-        return {"loss": error.mean(), **_by_noise(error, sigma)}
+        output = {"loss": error.mean(), "velocity": error.mean(), **_by_noise(error, sigma)}
+        if self.alignment:
+            output["aligned"] = self._aligned(batch["images"])
+            output["loss"] = error.mean() + self.alignment * (1 - output["aligned"])
+        return output
+
+    def _prepare_alignment(self, image_encoder: CLIPVisionModel) -> None:
+        self.image_encoder = image_encoder.requires_grad_(False).eval()
+        width, wanted = self.transformer.inner_dim, image_encoder.config.hidden_size
+        self.projector = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, wanted)
+        )
+        self._kept: Tensor | None = None
+        self.transformer.transformer_blocks[-1].register_forward_hook(self._keep)
+
+    def _keep(self, block: nn.Module, args: object, output: tuple[Tensor, Tensor]) -> None:
+        self._kept = output[1]
+
+    def _aligned(self, images: UInt8[Tensor, "b 3 h w"]) -> Tensor:
+        """Mean cosine of the projected image tokens and the image encoder's.
+
+        Of the latter without the class token, two thirds of the way up, less their mean: what all
+        tokens share would be aligned with for nothing.
+        """
+        assert self._kept is not None
+        layer = len(self.image_encoder.encoder.layers) * 2 // 3
+        seen = encode_references(self.image_encoder, images)[layer][:, 1:].float()
+        seen = seen - seen.mean((0, 1))
+        return F.cosine_similarity(self.projector(self._kept).float(), seen, dim=-1).mean()
 
     def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
         return {}
@@ -152,7 +190,7 @@ class GuidanceTask(BaseTask):
     def __init__(
         self, pipeline: FluxPipeline, cache: Path, *, largest: float = 5.0, **kwargs: Any
     ) -> None:
-        super().__init__(pipeline, cache, **kwargs)
+        super().__init__(pipeline, cache, alignment=0.0, **kwargs)
         self.largest = largest
         self.teacher = copy.deepcopy(self.transformer).requires_grad_(False).eval()
 
