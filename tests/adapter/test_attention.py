@@ -69,6 +69,7 @@ def test_only_the_named_rows_change(start, requires_grad, generator):
     wanted = before.clone()
     wanted[:, start : start + 2] += cross.detach()
     assert torch.equal(found.detach(), wanted)
+    assert (found is attended) != requires_grad
     if requires_grad:
         assert torch.equal(attended, before)
         found.sum().backward()

@@ -48,6 +48,17 @@ def test_equation_8(mixture, features):
     torch.testing.assert_close(fused.tokens, wanted)
 
 
+def test_equation_6(mixture, features):
+    """Linear, then GELU, then normalisation."""
+    linear, _, norm = (mixture.experts[1].get_submodule(str(i)) for i in range(3))
+    rows = features[1] @ linear.weight.T + linear.bias
+    rows = rows * 0.5 * (1 + torch.erf(rows / 2**0.5))
+    rows = (rows - rows.mean(-1, keepdim=True)) / (
+        rows.var(-1, unbiased=False, keepdim=True) + 1e-5
+    ).sqrt()
+    torch.testing.assert_close(mixture.experts[1](features[1]), rows * norm.weight + norm.bias)
+
+
 def test_coefficients_belong_to_samples(mixture, features):
     together = mixture(features).coefficients
     assert not torch.allclose(together[0], together[1])

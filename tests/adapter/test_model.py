@@ -1,5 +1,7 @@
 """The whole adapter: tokens, prompts, sizes, gradients."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -26,9 +28,16 @@ def test_taps_as_tensor_as_sequence_and_as_the_encoders_output(adapter, features
 
 
 def test_class_token_can_stay_out_of_the_tokens(config, features):
-    values = config.to_dict() | {"class_token": False}
-    assert DynaIPAdapter(DynaIPConfig.from_dict(values)).encode(features).tokens.shape[1] == 4
-    assert DynaIPAdapter(config).encode(features).tokens.shape[1] == 5
+    adapter = DynaIPAdapter(config)
+    whole = adapter.encode(features).tokens
+    adapter.config = dataclasses.replace(config, class_token=False)
+    assert torch.equal(adapter.encode(features).tokens, whole[:, 1:])
+
+
+@pytest.mark.parametrize("query_rope", [False, True])
+def test_prompts_carry_the_query_convention(config, features, query_rope):
+    adapter = DynaIPAdapter(dataclasses.replace(config, query_rope=query_rope))
+    assert adapter.project(adapter.encode(features).tokens).query_rope is query_rope
 
 
 def test_a_dropped_image_is_the_null_image(adapter, features):

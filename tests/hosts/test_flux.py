@@ -7,12 +7,14 @@ import jaxtyping
 import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers.hooks import FirstBlockCacheConfig
 from diffusers.models.transformers.transformer_flux import (
     FluxAttention,
     FluxAttnProcessor,
     FluxIPAdapterAttnProcessor,
 )
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
@@ -317,11 +319,6 @@ class TestWhatIsRefused:
         assert attention.processor is stock
         assert type(processors(transformer)[1]) is FluxAttnProcessor
 
-    def test_a_transformer_compiled_as_a_whole(self, transformer, prompt):
-        transformer.compile(backend="eager")
-        with pytest.raises(ValueError, match="compiled as a whole"):
-            attach(transformer, prompt)
-
     @pytest.mark.parametrize(
         "change", [{"double_blocks": 1}, {"heads": 4, "head_dim": 8}, {"head_dim": 8}]
     )
@@ -346,10 +343,19 @@ class TestBesideDiffusers:
             assert torch.equal(positional, run())
 
     def test_joint_attention_kwargs_are_not_touched(self, transformer, prompt, run, caplog):
-        theirs = {"scale": 0.5}
+        theirs = {"ip_hidden_states": "theirs"}
+        passed = []
+
+        def watch(module, args, kwargs):
+            passed.append(kwargs["joint_attention_kwargs"]["ip_hidden_states"])
+
+        block = transformer.single_transformer_blocks[0]
         with attach(transformer, prompt), caplog.at_level(logging.WARNING):
+            handle = block.register_forward_pre_hook(watch, with_kwargs=True)
             run(joint_attention_kwargs=theirs)
-        assert theirs == {"scale": 0.5}
+            handle.remove()
+        assert theirs == {"ip_hidden_states": "theirs"}
+        assert passed == ["theirs"]
         assert "will be ignored" not in caplog.text
 
     def test_fused_projections(self, transformer, prompt, run):
@@ -362,7 +368,7 @@ class TestBesideDiffusers:
     def test_regional_compilation_never_compiles_again(
         self, transformer, run, subject, grad, monkeypatch
     ):
-        counter = torch._dynamo.testing.CompileCounter()
+        counter = CompileCounter()
         torch._dynamo.reset()
         # The shape checks of these tests are no part of what is compiled.
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
@@ -379,6 +385,51 @@ class TestBesideDiffusers:
                 attachment.set_prompt(new)
                 run(hidden_states=torch.randn(2, IMAGE, 8))
             assert counter.frame_count == graphs
+
+    @torch.no_grad()
+    def test_a_transformer_compiled_as_a_whole(self, transformer, prompt, inputs, monkeypatch):
+        """Attached after it has run compiled, the adapter is not ignored, nor is a pass's name."""
+        torch._dynamo.reset()
+        monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        base = transformer(**inputs).sample
+        with attach(transformer, prompt):
+            on = transformer(**inputs).sample
+        compiled = torch.compile(transformer, backend="eager")
+        torch.testing.assert_close(compiled(**inputs).sample, base)
+        with attach(compiled, prompt):
+            torch.testing.assert_close(compiled(**inputs).sample, on)
+            with compiled.cache_context("uncond"):
+                torch.testing.assert_close(compiled(**inputs).sample, base)
+        torch.testing.assert_close(compiled(**inputs).sample, base)
+
+    def test_the_attention_backend_is_obeyed(self, transformer, prompt, run):
+        with attach(transformer, prompt):
+            for processor in processors(transformer):
+                processor._attention_backend = "no such backend"
+            with pytest.raises(ValueError, match="no such backend"):
+                run()
+
+    def test_first_block_cache(self, transformer, prompt, inputs, run):
+        """Its contexts pass through ours, and blocks that it skips stay skipped."""
+        with attach(transformer, prompt):
+            on = run()
+        base = run()
+        transformer.enable_cache(FirstBlockCacheConfig(threshold=1e-9))
+        with attach(transformer, prompt):
+            for name, wanted in (("cond", on), ("uncond", base), ("cond", on)):
+                with transformer.cache_context(name):
+                    torch.testing.assert_close(run(), wanted, atol=1e-6, rtol=1e-5)
+
+    def test_lora(self, transformer, prompt, run):
+        """Its scale still arrives, and our processors use its layers."""
+        peft = pytest.importorskip("peft")
+        with attach(transformer, prompt):
+            plain = run()
+            layers = peft.LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False)
+            transformer.add_adapter(layers)
+            assert not torch.allclose(run(), plain)
+            silent = run(joint_attention_kwargs={"scale": 0.0})
+            torch.testing.assert_close(silent, plain)
 
 
 class TestPasses:

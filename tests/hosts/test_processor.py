@@ -16,8 +16,8 @@ TEXT, IMAGE = 5, 12
 class NaiveProcessor:
     """Equations 1 to 5 and 9, one sample, one head, one subject at a time."""
 
-    def __init__(self, prompt, index, rows):
-        self.prompt, self.index, self.rows = prompt, index, rows
+    def __init__(self, prompt, index, rows, text):
+        self.prompt, self.index, self.rows, self.text = prompt, index, rows, text
 
     def __call__(
         self,
@@ -45,7 +45,7 @@ class NaiveProcessor:
         output = output + self.cross(rotated[0] if self.prompt.query_rope else query)
         if encoder_hidden_states is None:
             return output
-        return attn.to_out[0](output[:, TEXT:]), attn.to_add_out(output[:, :TEXT])
+        return attn.to_out[0](output[:, self.text :]), attn.to_add_out(output[:, : self.text])
 
     def attend(self, query, key, value):
         samples = []
@@ -66,12 +66,12 @@ class NaiveProcessor:
             scale = scale[:, self.index if scale.shape[-1] > 1 else 0]
             gate = torch.zeros(query.shape[0], query.shape[1])
             if self.rows in ("text", "both"):
-                gate[:, :TEXT] = scale[:, None]
+                gate[:, : self.text] = scale[:, None]
             if self.rows in ("image", "both"):
                 mask = torch.ones(1, IMAGE)
                 if prompt.mask is not None:
                     mask = resolve_overlap(prompt.mask, prompt.overlap)[:, subject]
-                gate[:, TEXT:] = scale[:, None] * mask
+                gate[:, self.text :] = scale[:, None] * mask
             keys, values = (
                 prompt.keys[self.index][:, subject],
                 prompt.values[self.index][:, subject],
@@ -80,18 +80,31 @@ class NaiveProcessor:
         return total
 
 
-def naive(transformer, prompt, branches, run):
+def naive(transformer, prompt, branches, run, text=TEXT):
     """The whole model with naive processors; the last block's text rows are left in."""
     sites = find_sites(transformer)
     modules = [transformer.get_submodule(site.name) for site in sites]
     originals = [module.processor for module in modules]
     for site, module in zip(sites, modules, strict=True):
         rows = branches.double if site.kind == "double" else branches.single
-        module.set_processor(NaiveProcessor(prompt, site.index, rows))
+        module.set_processor(NaiveProcessor(prompt, site.index, rows, text))
     output = run()
     for module, original in zip(modules, originals, strict=True):
         module.set_processor(original)
     return output
+
+
+@torch.no_grad()
+def test_the_text_length_is_that_of_the_pass(transformer, inputs, run, subject):
+    prompt, branches = subject(1), BlockBranches(double="both", single="image")
+    for length in (TEXT, 3, 1):
+        text = {
+            "encoder_hidden_states": inputs["encoder_hidden_states"][:, :length],
+            "txt_ids": inputs["txt_ids"][:length],
+        }
+        wanted = naive(transformer, prompt, branches, lambda text=text: run(**text), length)
+        with attach(transformer, prompt, branches=branches):
+            torch.testing.assert_close(run(**text), wanted, atol=2e-5, rtol=1e-4)
 
 
 def one(subject):
@@ -142,7 +155,6 @@ def test_it_is_the_naive_formula(case, branches, query_rope, adapter, transforme
     assert (found - base).abs().max() > 1e-3, "the case must show something"
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("name", ["transformer_blocks.1.attn", "single_transformer_blocks.0.attn"])
 class TestOneSite:
     """What holds at a site, and only there: self-attention mixes rows afterwards."""
@@ -157,6 +169,7 @@ class TestOneSite:
         angles = torch.randn(TEXT + IMAGE, 8, generator=generator).repeat_interleave(2, -1)
         rotary = (angles.cos(), angles.sin())
 
+        @torch.no_grad()
         def at(prompt, branches="image"):
             with attach(transformer, prompt, branches=branches):
                 length = {"image_prompt_text_length": TEXT}

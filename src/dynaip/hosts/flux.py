@@ -173,7 +173,7 @@ class Attachment:
         self.sites = find_sites(transformer)
         self._modules: list[Any] = [transformer.get_submodule(site.name) for site in self.sites]
         self._originals = [module.processor for module in self._modules]
-        _check_free(transformer, self._originals)
+        _check_free(self._originals)
         self._processors = [FluxImagePromptProcessor(site.index) for site in self.sites]
         self._prompt: ImagePrompt | None = None
         self._pass: str | None = None
@@ -305,7 +305,7 @@ class Attachment:
 _FORWARD_ARGUMENTS = tuple(inspect.signature(FluxTransformer2DModel.forward).parameters)[1:]
 
 
-def _check_free(transformer: FluxTransformer2DModel, processors: list[object]) -> None:
+def _check_free(processors: list[Any]) -> None:
     if any(isinstance(processor, FluxImagePromptProcessor) for processor in processors):
         raise ValueError(
             "An adapter is attached to this transformer already; detach it first, or set its "
@@ -315,11 +315,6 @@ def _check_free(transformer: FluxTransformer2DModel, processors: list[object]) -
         raise ValueError(
             f"This transformer has other attention processors ({', '.join(sorted(strangers))}); "
             "unload what put them there, such as a stock IP-Adapter, before attaching."
-        )
-    if transformer._compiled_call_impl is not None:
-        raise ValueError(
-            "This transformer is compiled as a whole, so an attached adapter would be ignored; "
-            "attach first, or use `compile_repeated_blocks`."
         )
 
 
