@@ -107,7 +107,7 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> Non
 
 
 def test_killed_without_warning_equals_uninterrupted(tmp_path: Path) -> None:
-    """kill -9 between two checkpoints: the steps since the last one are done again, alike."""
+    """Kill -9 between two checkpoints: the steps since the last one are done again, alike."""
     config = dataclasses.replace(CONFIG, checkpoint_minutes=0)
     killed = (
         "import signal; from pathlib import Path; from training.test_loop import *;"

@@ -43,8 +43,12 @@ class FolderPairs(Dataset[dict[str, Any]]):
         reference = self._open(row["reference"])
         side = (self.reference_size, self.reference_size)
         return {
-            "image": np.asarray(ImageOps.fit(picture, (self.size, self.size), Image.LANCZOS)),
-            "reference": np.asarray(ImageOps.pad(reference, side, Image.LANCZOS, color="white")),
+            "image": np.asarray(
+                ImageOps.fit(picture, (self.size, self.size), Image.Resampling.LANCZOS)
+            ),
+            "reference": np.asarray(
+                ImageOps.pad(reference, side, Image.Resampling.LANCZOS, color="white")
+            ),
             "prompt": row["prompt"],
         }
 

@@ -7,6 +7,7 @@ Axes: b batch, n tokens, k numbers of a packed token (64), d width.
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
@@ -77,7 +78,7 @@ def pad_tokens(
 
 def time_shift(scheduler: FlowMatchEulerDiscreteScheduler, image_tokens: int) -> float:
     """The mu of `FluxPipeline` for this many image tokens; its fixed shift where it has none."""
-    c = scheduler.config
+    c: Any = scheduler.config
     if not c.use_dynamic_shifting:
         return math.log(c.shift)
     slope = (c.max_shift - c.base_shift) / (c.max_image_seq_len - c.base_image_seq_len)
@@ -106,7 +107,7 @@ def predict_velocity(
     pooled: Float[Tensor, "b d_pooled"],
 ) -> Float[Tensor, "b n k"]:
     """One pass over square pictures, called as `FluxPipeline` calls it; fp32 out."""
-    embeds_guidance = transformer.config.guidance_embeds
+    embeds_guidance = cast(Any, transformer.config).guidance_embeds
     return transformer(
         hidden_states=noisy,
         timestep=sigma,

@@ -8,6 +8,7 @@ ringing at edges, a small residual network removes after decoding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -77,8 +78,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Conv2d(correction_width, 3, 3, padding=1),
         )
-        nn.init.zeros_(self.correction[-1].weight)
-        nn.init.zeros_(self.correction[-1].bias)
+        for parameter in self.correction[-1].parameters():
+            nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def fit(self, images: UInt8[Tensor, "b 3 h w"]) -> None:
@@ -100,10 +101,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.basis.copy_(vectors[:, order].T)
         self.scale.copy_(scale)
 
-    def encode(
-        self, x: Float[Tensor, "b 3 h w"], return_dict: bool = True
-    ) -> AutoencoderKLOutput | tuple[PatchPosterior]:
-        """Pictures in [-1, 1] to latents `(b, 16, h/4, w/4)`.
+    def encode(self, x: Float[Tensor, "b 3 h w"], return_dict: bool = True) -> Any:
+        """Pictures in [-1, 1] to latents `(b, 16, h/4, w/4)`, as `AutoencoderKL` returns them.
 
         Raises:
             ValueError: Height or width is not a multiple of a token's pixels.
@@ -125,10 +124,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         posterior = PatchPosterior(latents)
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
-    def decode(
-        self, z: Float[Tensor, "b c y x"], return_dict: bool = True
-    ) -> DecoderOutput | tuple[Tensor]:
-        """Latents to pictures in about [-1, 1]."""
+    def decode(self, z: Float[Tensor, "b c y x"], return_dict: bool = True) -> Any:
+        """Latents to pictures in about [-1, 1], as `AutoencoderKL` returns them."""
         numbers = rearrange(z, "b c (y p) (x q) -> b (y x) (c p q)", p=2, q=2)
         patches = numbers / self.scale @ self.basis + self.mean
         side = 2 * self.factor
@@ -140,7 +137,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def forward(self, sample: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The round trip."""
-        return self.decode(self.encode(sample).latent_dist.mode()).sample
+        posterior = self.encode(sample, return_dict=False)[0]
+        return self.decode(posterior.mode(), return_dict=False)[0]
 
     def _patches(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n k"]:
         side = 2 * self.factor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ class BaseTask(nn.Module):
         self.vae: PatchAutoencoder = pipeline.vae.requires_grad_(False)
         self.alignment = alignment
         if alignment:
-            self._prepare_alignment(pipeline.image_encoder)
+            self._prepare_alignment(cast(CLIPVisionModel, pipeline.image_encoder))
         self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -162,7 +162,7 @@ class BaseTask(nn.Module):
     def _draw(self, path: Path, **guidance: Any) -> None:
         # Eager: compiling for a batch of this size would cost more than the pictures.
         with torch.compiler.set_stance("force_eager"):
-            images = self.pipeline(
+            images = cast(Any, self.pipeline)(
                 list(SAMPLE_PROMPTS),
                 height=self.size,
                 width=self.size,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -113,9 +113,9 @@ class EncoderTask(nn.Module):
             CLIPTextConfig(
                 vocab_size=len(self.tokenizer),
                 max_position_embeddings=max_length,
-                bos_token_id=self.tokenizer.bos_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
-                pad_token_id=self.tokenizer.pad_token_id,
+                bos_token_id=cast(int, self.tokenizer.bos_token_id),
+                eos_token_id=cast(int, self.tokenizer.eos_token_id),
+                pad_token_id=cast(int, self.tokenizer.pad_token_id),
                 **text,
             )
         )
@@ -124,8 +124,7 @@ class EncoderTask(nn.Module):
                 vocab_size=len(self.tokenizer_2),
                 pad_token_id=0,
                 eos_token_id=1,
-                decoder_start_token_id=0,
-                **t5,
+                **{"decoder_start_token_id": 0, **t5},
             )
         )
         # Its own initial weights are for tied embeddings and give a loss of 70.
@@ -135,7 +134,7 @@ class EncoderTask(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
-        return CaptionedPictures(seed, self.image_encoder.config.image_size)
+        return CaptionedPictures(seed, cast(int, self.image_encoder.config.image_size))
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))

@@ -7,8 +7,6 @@ folder. `bundle` puts the exports together into a folder that `FluxPipeline.from
 from __future__ import annotations
 
 import json
-import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +22,19 @@ from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
 from dynaip.miniature.base import BaseTask, GuidanceTask, initialise
 from dynaip.miniature.encoders import EncoderTask
+from dynaip.recipes import read_recipe
 
 STAGES = ("vae", "encoder", "base", "guidance")
 
 
 def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
-    """Reads a recipe by the name of a shipped one, or from a TOML file.
-
-    Raises:
-        ValueError: There is no such recipe, or the file is not TOML.
-    """
-    shipped = resources.files(__package__) / "recipes" / f"{name_or_path}.toml"
-    source = shipped if shipped.is_file() else Path(name_or_path)
-    try:
-        return tomllib.loads(source.read_text())
-    except OSError as error:
-        raise ValueError(
-            f"There is no recipe {name_or_path!r}; give the path of a TOML file, or one of "
-            f"{', '.join(shipped_recipes())}."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"The recipe {name_or_path!r} is not valid TOML: {error}.") from error
+    """Reads a recipe of the miniature; see `dynaip.recipes.read_recipe`."""
+    return read_recipe("dynaip.miniature", name_or_path)
 
 
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = resources.files(__package__) / "recipes"
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
-
-
-def build_task(stage: str, recipe: dict[str, Any], runs: Path) -> nn.Module:
+def build_task(
+    stage: str, recipe: dict[str, Any], runs: Path
+) -> AutoencoderTask | EncoderTask | BaseTask:
     """The task of one stage, over the exports of the stages before it.
 
     Args:
@@ -69,7 +46,8 @@ def build_task(stage: str, recipe: dict[str, Any], runs: Path) -> nn.Module:
         ValueError: The stage is unknown, or an earlier one has not finished.
     """
     if stage == "vae":
-        return AutoencoderTask(PatchAutoencoder(**recipe["vae"]), recipe["vae_pictures"])
+        vae = PatchAutoencoder(**recipe["vae"])
+        return AutoencoderTask(vae, recipe["vae"]["sample_size"], recipe["vae_pictures"])
     if stage == "encoder":
         return EncoderTask(
             vision=dict(recipe["image_encoder"]),
@@ -143,14 +121,14 @@ def _export(runs: Path, stage: str, name: str) -> Path:
 class AutoencoderTask(nn.Module):
     """Fits the principal components at once, then trains the correction on the round trip."""
 
-    def __init__(self, vae: PatchAutoencoder, pictures: int) -> None:
+    def __init__(self, vae: PatchAutoencoder, size: int, pictures: int) -> None:
         super().__init__()
-        self.vae = vae
-        images = [toyland_picture(0, 2, index, vae.config.sample_size) for index in range(pictures)]
+        self.vae, self.size = vae, size
+        images = [toyland_picture(0, 2, index, size) for index in range(pictures)]
         vae.fit(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
-        return Pictures(seed, self.vae.config.sample_size)
+        return Pictures(seed, self.size)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))

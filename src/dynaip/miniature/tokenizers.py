@@ -8,6 +8,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any, cast
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer, T5Tokenizer
@@ -40,7 +41,9 @@ def train_clip_tokenizer(
     )
     model = json.loads(tokenizer.to_str())["model"]
     merges = [tuple(merge) for merge in model["merges"]]
-    return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=max_length)
+    return CLIPTokenizer(
+        vocab=model["vocab"], merges=cast(Any, merges), model_max_length=max_length
+    )
 
 
 def train_t5_tokenizer(captions: Iterable[str], *, max_length: int) -> T5Tokenizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from transformers import CLIPVisionModel
 
 from dynaip.adapter.features import tap_features
 from dynaip.adapter.model import DynaIPAdapter
@@ -89,7 +90,8 @@ class AdapterTask(nn.Module):
         self.drops = drops or Drops()
         self.prompts = PromptEncoder(pipeline, text_length)
         self.vae = pipeline.vae.requires_grad_(False).eval()
-        self.image_encoder = pipeline.image_encoder.requires_grad_(False).eval()
+        encoder = cast(CLIPVisionModel, pipeline.image_encoder)
+        self.image_encoder = encoder.requires_grad_(False).eval()
         self.transformer = pipeline.transformer.requires_grad_(False)
         self.adapter = adapter
         self.attachment = attach(self.transformer, branches=adapter.config.train_branches)
@@ -158,16 +160,15 @@ class AdapterTask(nn.Module):
             "wrong": features.roll(1, dims=1),
             "null": torch.zeros_like(features),
         }
-        losses = {}
-        with self.attachment.record() as norms:
-            for name, taps in variants.items():
+        losses, ratios = {}, {}
+        for name, taps in variants.items():
+            with self.attachment.record() as norms:
                 losses[name] = float(self._error(batch, self._project(taps)).mean())
-                if name == "right":
-                    ratio = sum(float(n.cross / n.own) for n in norms.values()) / len(norms)
+            ratios[name] = sum(float(n.cross / n.own) for n in norms.values()) / len(norms)
         return {
             **{f"loss_{name}": loss for name, loss in losses.items()},
             "used": (losses["wrong"] - losses["right"]) / losses["wrong"],
-            "attention_ratio": ratio,
+            "attention_ratio": ratios["right"],
         }
 
     def _project(self, features: Float[Tensor, "l b n d"]) -> ImagePrompt:
@@ -211,7 +212,7 @@ class AdapterTask(nn.Module):
         Image.fromarray(sheet).save(path)
 
     def _generate(self, prompts: list[str], size: int) -> list[UInt8[np.ndarray, "h w 3"]]:
-        images = self.pipeline(
+        images = cast(Any, self.pipeline)(
             prompts,
             height=size,
             width=size,

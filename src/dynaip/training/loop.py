@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,7 +92,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
 
     def save(step: int) -> None:
         if accelerator.is_main_process:
-            groups = {"model": parameters}
+            groups: dict[str, Mapping[str, Tensor]] = {"model": parameters}
             for index, optimizer in enumerate(optimizers):
                 groups[f"optimizer-{index}"] = ckpt.flatten_optimizer(optimizer)
             if average:
@@ -218,7 +218,7 @@ def _batches(
     share = config.batch_size // accelerator.num_processes
     offset = share * accelerator.process_index
     rows = [
-        range(step * config.batch_size + offset, step * config.batch_size + offset + share)
+        list(range(step * config.batch_size + offset, step * config.batch_size + offset + share))
         for step in range(start, config.steps)
     ]
     loader = DataLoader(

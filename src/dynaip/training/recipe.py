@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import FluxPipeline
@@ -14,36 +12,20 @@ from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.data.folder import FolderPairs
 from dynaip.miniature.pairs import ToylandPairs
+from dynaip.recipes import read_recipe
 from dynaip.training.adapter import AdapterTask, Drops, Pairs
 from dynaip.training.config import TrainingConfig
 
 KEYS = {"model", "size", "text_length", "data", "adapter", "drops", "stage1", "stage2"}
 
 
-def shipped_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = resources.files(__package__) / "recipes"
-    names = (entry.name for entry in folder.iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
-
-
 def load_recipe(name_or_path: str) -> dict[str, Any]:
-    """Reads a recipe by the name of a shipped one, or from a TOML file.
+    """Reads an adapter's recipe; see `dynaip.recipes.read_recipe`.
 
     Raises:
-        ValueError: There is no such recipe, it is not TOML, or it has unknown or missing keys.
+        ValueError: Also when it has unknown or missing keys.
     """
-    shipped = resources.files(__package__) / "recipes" / f"{name_or_path}.toml"
-    try:
-        text = (shipped if shipped.is_file() else Path(name_or_path)).read_text()
-        recipe = tomllib.loads(text)
-    except OSError as error:
-        raise ValueError(
-            f"There is no recipe {name_or_path!r}; give the path of a TOML file, or one of "
-            f"{', '.join(shipped_recipes())}."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"The recipe {name_or_path!r} is not valid TOML: {error}.") from error
+    recipe = read_recipe("dynaip.training", name_or_path)
     if unknown := sorted(recipe.keys() - KEYS):
         raise ValueError(f"The recipe has unknown keys: {', '.join(unknown)}.")
     if missing := sorted(KEYS - {"text_length", "drops"} - recipe.keys()):
@@ -89,7 +71,7 @@ def _as_config(values: dict[str, Any]) -> dict[str, Any]:
 
 def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline) -> Pairs:
     pairing, size = recipe[f"stage{stage}"]["pairing"], recipe["size"]
-    reference_size = pipeline.image_encoder.config.image_size
+    reference_size = cast(Any, pipeline.image_encoder).config.image_size
     data = recipe["data"]
     if data["source"] == "toyland":
         return lambda seed: ToylandPairs(seed, pairing, size, reference_size)

@@ -1,0 +1,62 @@
+"""Recipes of adapters: what ships is whole, and what is wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from dynaip.adapter.config import DynaIPConfig
+from dynaip.recipes import shipped_recipes
+from dynaip.training.recipe import build_task, load_recipe, stage_config
+
+
+def test_shipped_recipes_have_both_stages() -> None:
+    assert shipped_recipes("dynaip.training") == ["flux1-dev", "miniature"]
+    for name in shipped_recipes("dynaip.training"):
+        recipe = load_recipe(name)
+        assert [recipe[f"stage{stage}"]["pairing"] for stage in (1, 2)] == ["intra", "cross"]
+        assert stage_config(recipe, 1).seed != stage_config(recipe, 2).seed
+
+
+def test_flux_recipe_is_the_papers() -> None:
+    recipe = load_recipe("flux1-dev")
+    first, second = stage_config(recipe, 1), stage_config(recipe, 2)
+    assert (first.steps, second.steps) == (20_000, 80_000)
+    for stage in (first, second):
+        assert (stage.batch_size, stage.learning_rate, stage.weight_decay) == (16, 2e-5, 1e-4)
+        assert stage.schedule == "cosine"
+    assert DynaIPConfig(**recipe["adapter"]) == DynaIPConfig.flux_dev()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = ", "not valid TOML"),
+        ("model = 'm'\nsizes = 1", "unknown keys: sizes"),
+        ("model = 'm'", "lacks: adapter, data, size"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(str(path))
+    with pytest.raises(ValueError, match="flux1-dev, miniature"):
+        load_recipe("flux2")
+
+
+def test_an_unknown_source_of_pairs_is_refused() -> None:
+    recipe = load_recipe("miniature") | {"data": {"source": "cloud"}, "adapter": {}}
+    recipe["adapter"] = {
+        key: value
+        for key, value in tiny.config().to_dict().items()
+        if key not in ("format", "version")
+    }
+    with pytest.raises(ValueError, match="toyland or folder"):
+        build_task(recipe, 1, tiny.pipeline())
+    recipe["data"] = {"source": "toyland"}
+    task = build_task(recipe, 1, tiny.pipeline())
+    assert task.adapter.config == tiny.config()
+    assert task.dataset(0)[0]["image"].shape == (64, 64, 3)
