@@ -123,6 +123,15 @@ def test_granularity_by_hand_is_used_and_reported(
     assert abs(low - high).max() > SEEN
 
 
+def test_each_subject_is_its_own_reference(pipe: FluxPipeline, adapter: DynaIPAdapter) -> None:
+    with adapter.attach(pipe) as personal:
+        both = personal.encode([Subject(RED), Subject(NOISE)])
+        alone = personal.encode([Subject(NOISE)])
+    torch.testing.assert_close(both.coefficients[:, 1:], alone.coefficients)
+    torch.testing.assert_close(both.prompt.values[0][:, 1:], alone.prompt.values[0])
+    assert (both.prompt.values[0][:, 0] - both.prompt.values[0][:, 1]).abs().max() > SEEN
+
+
 def test_a_mask_is_scale_on_the_token_grid(pipe: FluxPipeline, adapter: DynaIPAdapter) -> None:
     with adapter.attach(pipe) as personal:
         everywhere = draw(personal, subjects=[Subject(RED, mask=(0, 0, 1, 1))])
