@@ -103,6 +103,14 @@ def test_bad_masks(mask, message):
         make().with_mask(mask)
 
 
+def test_one_mask_serves_samples_with_their_own_scales():
+    prompt = make(batch=2).with_mask(torch.tensor([[1.0, 0.5]])).with_scale(torch.ones(2, 1, 1))
+    assert prompt.with_scale(torch.tensor([[[1.0]], [[2.0]]])).block(0).image_weight.tolist() == [
+        [[1, 0.5]],
+        [[2, 1]],
+    ]
+
+
 def test_masks_come_off():
     assert make().with_mask(torch.ones(1, 3)).with_mask(None).mask is None
 

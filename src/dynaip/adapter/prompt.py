@@ -46,8 +46,8 @@ class ImagePrompt:
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
-    scale: Float[Tensor, "b s l"]
-    mask: Float[Tensor, "b s n"] | None = None
+    scale: Float[Tensor, "#b s l"]
+    mask: Float[Tensor, "#b s n"] | None = None
     overlap: Overlap = "sum"
     query_rope: bool = False
 
