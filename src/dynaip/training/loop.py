@@ -6,6 +6,7 @@ A run is a folder: `run.json` (what it is), `log.jsonl` (a row every `log_every`
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -102,7 +104,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
 
     step, saved_at, saved_step = start, time.monotonic(), start
     bar = tqdm(total=config.steps, initial=start, disable=None, unit="step", dynamic_ncols=True)
-    with _StopSignal() as stop, bar:
+    with _StopSignal() as stop, bar, _attention(accelerator.device):
         for batch in _batches(task, config, start, accelerator):
             set_learning_rate(optimizers, config.learning_rate_at(step))
             output = model(batch)
@@ -291,6 +293,17 @@ class _Log:
             file.write(json.dumps(row) + "\n")
         if self.on_log:
             self.on_log(row)
+
+
+def _attention(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """On a CPU, attention by the plain formula.
+
+    The fused kernel's backward pass takes five times as long there on short sequences: a step of
+    the miniature's base, compiled, runs 1.28 times as fast without it.
+    """
+    if device.type == "cpu":
+        return sdpa_kernel(SDPBackend.MATH)
+    return contextlib.nullcontext()
 
 
 class _StopSignal:
