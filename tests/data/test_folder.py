@@ -64,5 +64,5 @@ def test_a_missing_list_or_picture_is_named(folder: Path, tmp_path: Path) -> Non
         FolderPairs(tmp_path / "nothing", 0, 16, 32)
     (folder / "3.png").write_bytes(b"no picture")
     pairs = FolderPairs(folder, 0, 16, 32)
-    with pytest.raises(ValueError, match=r"3\.png, named in .*metadata\.jsonl, cannot be read"):
+    with pytest.raises(ValueError, match=r"names a bad picture: .*3\.png is not a picture"):
         [pairs[index] for index in range(5)]

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
+from dynaip.pictures import PictureError, on_white, open_picture
+
 FIELDS = ("image", "reference", "prompt")
 
 
@@ -53,17 +55,12 @@ class FolderPairs(Dataset[dict[str, Any]]):
         }
 
     def _open(self, name: str) -> Image.Image:
-        path = self.folder / name
         try:
-            with Image.open(path) as file:
-                picture = ImageOps.exif_transpose(file).convert("RGBA")
-        except OSError as error:
+            return on_white(open_picture(self.folder / name))
+        except PictureError as error:
             raise ValueError(
-                f"The picture {path}, named in {self.folder / 'metadata.jsonl'}, cannot be read: "
-                f"{error}."
+                f"{self.folder / 'metadata.jsonl'} names a bad picture: {error}"
             ) from error
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

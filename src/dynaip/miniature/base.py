@@ -24,7 +24,7 @@ from dynaip.hosts.flow import (
     shift_sigma,
     time_shift,
 )
-from dynaip.hosts.vision import encode_references
+from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.cache import PictureCache
@@ -100,9 +100,8 @@ class BaseTask(nn.Module):
         )
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
         return {
-            "images": images.permute(0, 3, 1, 2).contiguous(),
+            "images": stack_pictures([sample["image"] for sample in samples]),
             "noise": torch.from_numpy(np.stack([sample["noise"] for sample in samples])),
             "sigma": torch.tensor([sample["sigma"] for sample in samples]),
             "guidance": torch.tensor([sample["guidance"] for sample in samples]),

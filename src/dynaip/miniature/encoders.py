@@ -32,7 +32,7 @@ from transformers import (
 )
 
 from dynaip.hosts.flow import pad_tokens
-from dynaip.hosts.vision import clip_pixels
+from dynaip.hosts.vision import clip_pixels, stack_pictures
 from dynaip.miniature import toyland
 from dynaip.miniature.tokenizers import train_clip_tokenizer, train_t5_tokenizer
 from dynaip.miniature.toyland.captions import SHARES
@@ -137,9 +137,8 @@ class EncoderTask(nn.Module):
         return CaptionedPictures(seed, cast(int, self.image_encoder.config.image_size))
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
         return {
-            "images": images.permute(0, 3, 1, 2).contiguous(),
+            "images": stack_pictures([sample["image"] for sample in samples]),
             "captions": [sample["caption"] for sample in samples],
             "factors": [sample["factors"] for sample in samples],
         }

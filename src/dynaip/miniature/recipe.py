@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel, T5EncoderModel, T5Tokenizer
 
+from dynaip.hosts.vision import stack_pictures
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
 from dynaip.miniature.base import BaseTask, GuidanceTask, initialise
@@ -125,14 +126,14 @@ class AutoencoderTask(nn.Module):
         super().__init__()
         self.vae, self.size = vae, size
         images = [toyland_picture(0, 2, index, size) for index in range(pictures)]
-        vae.fit(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+        vae.fit(stack_pictures(images))
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
         return Pictures(seed, self.size)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        images = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
-        return {"pixels": images.permute(0, 3, 1, 2).float() / 127.5 - 1}
+        images = stack_pictures([sample["image"] for sample in samples])
+        return {"pixels": images.float() / 127.5 - 1}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         pixels = batch["pixels"]

@@ -22,7 +22,8 @@ from dynaip.adapter.features import tap_features
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flux import BlockBranches, attach, check_base
-from dynaip.pipeline.reference import pixel_values, read_reference
+from dynaip.hosts.vision import encode_references, stack_pictures
+from dynaip.pictures import read_reference
 from dynaip.pipeline.subject import Grid, Subject, token_mask
 
 Subjects = Sequence[Subject] | Sequence[Sequence[Subject]]
@@ -246,9 +247,8 @@ class PersonalPipeline:
     def _features(self, subjects: Sequence[Subject]) -> Float[Tensor, "l b n d"]:
         encoder = self._encoder()
         size = cast(int, encoder.config.image_size)
-        pixels = pixel_values([read_reference(subject.image, size) for subject in subjects])
-        pixels = pixels.to(encoder.device, encoder.dtype)
-        hidden_states = encoder(pixels, output_hidden_states=True).hidden_states
+        references = [read_reference(subject.image, size) for subject in subjects]
+        hidden_states = encode_references(encoder, stack_pictures(references))
         features = tap_features(hidden_states, self.adapter.config.layers)
         return features.to(next(self.adapter.parameters()))
 

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 import dynaip
 from dynaip.adapter.config import Branches
-from dynaip.pipeline.reference import open_picture
+from dynaip.pictures import open_picture
 
 KEY = "dynaip"
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from dynaip.pipeline.reference import PathLike, on_white, open_picture
+from dynaip.pictures import PathLike, on_white, open_picture
 
 Box = Sequence[float]
 Granularity = tuple[float, float, float]

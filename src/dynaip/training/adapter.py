@@ -28,7 +28,7 @@ from dynaip.hosts.flow import (
     time_shift,
 )
 from dynaip.hosts.flux import attach
-from dynaip.hosts.vision import encode_references
+from dynaip.hosts.vision import encode_references, stack_pictures
 
 Pairs = Callable[[int], Dataset[dict[str, Any]]]
 
@@ -125,8 +125,8 @@ class AdapterTask(nn.Module):
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         draws: list[Draws] = [sample["draws"] for sample in samples]
         return {
-            "images": _stack_pictures([sample["image"] for sample in samples]),
-            "references": _stack_pictures([sample["reference"] for sample in samples]),
+            "images": stack_pictures([sample["image"] for sample in samples]),
+            "references": stack_pictures([sample["reference"] for sample in samples]),
             "prompts": [
                 "" if draw.drop_text else sample["prompt"]
                 for sample, draw in zip(samples, draws, strict=True)
@@ -198,7 +198,7 @@ class AdapterTask(nn.Module):
         pairs = [dataset[index] for index in range(8)]
         size = pairs[0]["image"].shape[0]
         rows = [[_picture(pair[name], size) for pair in pairs] for name in ("reference", "image")]
-        references = _stack_pictures([pair["reference"] for pair in pairs])
+        references = stack_pictures([pair["reference"] for pair in pairs])
         prompt = self._project(self._features(references.to(self.transformer.device)))
         trained = self.attachment.branches
         # Eager: compiling for a batch of this size would cost more than the pictures.
@@ -240,7 +240,3 @@ class DrawnPairs(Dataset[dict[str, Any]]):
 
 def _picture(array: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
     return np.asarray(Image.fromarray(array).resize((size, size)))
-
-
-def _stack_pictures(pictures: list[UInt8[np.ndarray, "h w 3"]]) -> UInt8[Tensor, "b 3 h w"]:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

@@ -112,7 +112,7 @@ def read_subjects(
     """
     if not references:
         return []
-    from dynaip.pipeline.reference import open_picture
+    from dynaip.pictures import open_picture
     from dynaip.pipeline.subject import Subject
 
     each_scale = _for_each("--scale", scales, len(references), 1.0)

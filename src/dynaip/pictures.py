@@ -1,4 +1,4 @@
-"""Reference pictures: from any file to what the image encoder reads.
+"""Pictures from people: any file to a whole picture on white, and clear words for bad ones.
 
 A reference stands on white and is padded to a square, never cropped: CLIP's usual centre crop would
 cut the ears off (paper, Appendix B.1).
@@ -10,14 +10,10 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from PIL import Image, ImageOps
-from torch import Tensor
 
 PathLike = str | os.PathLike[str]
 
@@ -37,9 +33,6 @@ BROKEN = (
     struct.error,
     zlib.error,
 )
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class PictureError(ValueError):
@@ -119,14 +112,6 @@ def read_reference(source: PathLike | Image.Image, size: int) -> Image.Image:
         PictureError: See `open_picture`.
     """
     return square(open_picture(source), size)
-
-
-def pixel_values(pictures: Sequence[Image.Image]) -> Float[Tensor, "b 3 size size"]:
-    """Square RGB pictures of one size, normalised with CLIP's mean and deviation."""
-    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-    pixels = pixels.permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-    return (pixels - mean) / std
 
 
 _CAP = f"pictures may have {MAX_PIXELS // 1_000_000} million pixels, make it smaller."

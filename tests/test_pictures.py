@@ -14,14 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dynaip.pipeline.reference import (
-    CLIP_MEAN,
-    CLIP_STD,
+from dynaip.hosts.vision import CLIP_MEAN, CLIP_STD, clip_pixels, stack_pictures
+from dynaip.pictures import (
     MAX_PIXELS,
     PictureError,
     on_white,
     open_picture,
-    pixel_values,
     read_reference,
     square,
 )
@@ -106,7 +104,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 
 
 def test_clip_normalisation() -> None:
-    values = pixel_values([Image.new("RGB", (4, 4), (255, 0, 51))] * 2)
+    values = clip_pixels(stack_pictures([Image.new("RGB", (4, 4), (255, 0, 51))] * 2))
     assert values.shape == (2, 3, 4, 4)
     expected = [(v - m) / s for v, m, s in zip((1, 0, 0.2), CLIP_MEAN, CLIP_STD, strict=True)]
     torch.testing.assert_close(values[1, :, 2, 3], torch.tensor(expected))
