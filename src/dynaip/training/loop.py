@@ -295,7 +295,7 @@ class _Log:
             self.on_log(row)
 
 
-def _attention(device: torch.device) -> contextlib.AbstractContextManager[None]:
+def _attention(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """On a CPU, attention by the plain formula.
 
     The fused kernel's backward pass takes five times as long there on short sequences: a step of
