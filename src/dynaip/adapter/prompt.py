@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dynaip.adapter.attention import Overlap, resolve_overlap
+from dynaip.adapter.convention import Insertion
 
 
 class BlockPrompt(NamedTuple):
@@ -21,12 +22,14 @@ class BlockPrompt(NamedTuple):
         value: "c s h m d".
         image_weight: λ_i · M_i for the image rows, "w s n" or "w s 1".
         text_weight: λ_i for the text rows, "w s 1": masks speak of places in the picture only.
+        insertion: Where the block adds it, see `ImagePrompt`.
     """
 
     key: Tensor
     value: Tensor
     image_weight: Tensor
     text_weight: Tensor
+    insertion: Insertion = "pre_out"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +45,9 @@ class ImagePrompt:
         mask: Per subject over the packed image rows, "b s n", 0 to 1; `None` is everywhere.
         overlap: What happens where masks meet, see `resolve_overlap`.
         query_rope: Whether queries are taken after the rotary embedding.
+        insertion: `"pre_out"`, before the block's output projection, is DynaIP's place.
+            `"post_ff"` is XLabs': the image rows of double blocks alone, after the feed-forward,
+            so keys and values are those of the double blocks.
     """
 
     keys: tuple[Tensor, ...]
@@ -50,6 +56,7 @@ class ImagePrompt:
     mask: Float[Tensor, "#b s n"] | None = None
     overlap: Overlap = "sum"
     query_rope: bool = False
+    insertion: Insertion = "pre_out"
 
     @property
     def batch(self) -> int:
@@ -72,7 +79,7 @@ class ImagePrompt:
         image = scale
         if self.mask is not None:
             image = scale * resolve_overlap(self.mask, self.overlap)
-        return BlockPrompt(self.keys[index], self.values[index], image, scale)
+        return BlockPrompt(self.keys[index], self.values[index], image, scale, self.insertion)
 
     def with_scale(self, scale: float | Sequence[float] | Tensor) -> ImagePrompt:
         """The same references with other weights λ.
@@ -207,10 +214,10 @@ def _concatenate(prompts: Sequence[ImagePrompt], axis: int) -> ImagePrompt:
     first = prompts[0]
     if len(prompts) == 1:
         return first
-    if len({(p.overlap, p.query_rope, p.blocks) for p in prompts}) > 1:
+    if len({(p.overlap, p.query_rope, p.insertion, p.blocks) for p in prompts}) > 1:
         raise ValueError(
-            "These prompts differ in blocks, overlap or query convention; make all of them with "
-            "one adapter, and choose the overlap once."
+            "These prompts differ in blocks, overlap, or convention of query or insertion; make "
+            "all of them with one adapter, and choose the overlap once."
         )
     if len({p.keys[0].shape[2:] for p in prompts if p.keys}) > 1:
         raise ValueError(

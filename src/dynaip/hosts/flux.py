@@ -205,9 +205,11 @@ class Attachment:
             prompt = None
         if prompt is not None:
             _check_prompt(prompt, self.sites)
+            _check_rows(prompt, self._branches)
         self._prompt = prompt
         for processor in self._processors:
-            processor.block = prompt.block(processor.index) if prompt else None
+            held = prompt is not None and processor.index < prompt.blocks
+            processor.block = prompt.block(processor.index) if prompt and held else None
             processor.query_rope = prompt is not None and prompt.query_rope
 
     @property
@@ -219,6 +221,8 @@ class Attachment:
     def branches(self, branches: Branches | BlockBranches) -> None:
         if not isinstance(branches, BlockBranches):
             branches = BlockBranches(double=branches, single=branches)
+        if self._prompt is not None:
+            _check_rows(self._prompt, branches)
         self._branches = branches
         for site, processor in zip(self.sites, self._processors, strict=True):
             processor.rows = branches.rows(site)
@@ -321,12 +325,23 @@ def _check_free(processors: list[Any]) -> None:
 def _check_prompt(prompt: ImagePrompt, sites: tuple[Site, ...]) -> None:
     heads, head_dim = prompt.keys[0].shape[2], prompt.keys[0].shape[4]
     found = (prompt.blocks, heads, head_dim)
-    wanted = (len(sites), sites[0].heads, sites[0].head_dim)
+    double_only = prompt.insertion == "post_ff"
+    blocks = sum(site.kind == "double" for site in sites) if double_only else len(sites)
+    wanted = (blocks, sites[0].heads, sites[0].head_dim)
     if found != wanted:
-        text = "{} blocks of {} heads of width {}"
+        text = "{} double blocks" if double_only else "{} blocks"
+        text += " of {} heads of width {}"
         raise ValueError(
             f"This prompt was projected for a base of {text.format(*found)}, and this one has "
             f"{text.format(*wanted)}; use the base that the adapter was trained on."
+        )
+
+
+def _check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
+    if prompt.insertion == "post_ff" and branches.double != "image":
+        raise ValueError(
+            "This reference is added to the image rows of double blocks after their feed-forward, "
+            f"where text rows have no place; use branches 'image', not {branches.double!r}."
         )
 
 

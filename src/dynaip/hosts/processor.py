@@ -64,8 +64,8 @@ class FluxImagePromptProcessor:
         attention_mask: Tensor | None = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
         image_prompt_text_length: int | None = None,
-        image_prompt_blocks: tuple[BlockPrompt, ...] | None = None,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        image_prompt_blocks: tuple[BlockPrompt | None, ...] | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
         """Attention of one block.
 
         Args:
@@ -77,6 +77,11 @@ class FluxImagePromptProcessor:
             image_prompt_text_length: Text rows of this pass; `None` leaves the reference out.
             image_prompt_blocks: All blocks' conditioning, where it has to outlive this object's
                 state (see `Attachment`); `None` reads `block`.
+
+        Returns:
+            Rows as they came in; for image and text rows apart two tensors. A third, which
+            diffusers' block adds to the image rows after its feed-forward, is the cross-attention
+            of a prompt whose insertion is `"post_ff"`.
         """
         query, key, value = joint_projections(attn, hidden_states, encoder_hidden_states)
         plain_query = query
@@ -93,9 +98,13 @@ class FluxImagePromptProcessor:
         attended = attended.flatten(2, 3).to(query.dtype)
 
         block = self.block if image_prompt_blocks is None else image_prompt_blocks[self.index]
+        bypass: tuple[Tensor, ...] = ()
         if block is not None and self.rows is not None and image_prompt_text_length is not None:
             cross_query = query if self.query_rope else plain_query
-            attended = self._add(attended, cross_query, block, image_prompt_text_length)
+            if block.insertion == "post_ff":
+                bypass = (self._bypass(attended, cross_query, block, image_prompt_text_length),)
+            else:
+                attended = self._add(attended, cross_query, block, image_prompt_text_length)
 
         if encoder_hidden_states is None:
             return attended
@@ -103,7 +112,7 @@ class FluxImagePromptProcessor:
             [encoder_hidden_states.shape[1], hidden_states.shape[1]], dim=1
         )
         image = attn.to_out[1](attn.to_out[0](image.contiguous()))
-        return image, attn.to_add_out(text.contiguous())
+        return image, attn.to_add_out(text.contiguous()), *bypass
 
     def _add(self, attended: Tensor, query: Tensor, block: BlockPrompt, text: int) -> Tensor:
         """Adds CA to the rows of the chosen branches."""
@@ -111,11 +120,19 @@ class FluxImagePromptProcessor:
         cross, start = cross_rows(query, block, text, self.rows)
         cross = cross.to(attended.dtype)
         attended = add_to_rows(attended, cross, start)
+        self._record(cross, own[:, start : start + cross.shape[1]])
+        return attended
+
+    def _bypass(self, attended: Tensor, query: Tensor, block: BlockPrompt, text: int) -> Tensor:
+        """CA of the image rows alone, which passes by output projection, gate and feed-forward."""
+        cross = cross_rows(query, block, text, "image")[0].to(attended.dtype)
+        self._record(cross, attended[:, text:])
+        return cross
+
+    def _record(self, cross: Tensor, own: Tensor) -> None:
         if self.recorder is not None:
-            own = own[:, start : start + cross.shape[1]]
             norms = BlockNorms(cross=_root_mean_square(cross), own=_root_mean_square(own))
             self.recorder(self.index, norms)
-        return attended
 
 
 def joint_projections(
