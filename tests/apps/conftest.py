@@ -24,7 +24,10 @@ Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    # What is printed must not depend on the terminal that the tests run in.
+    monkeypatch.setenv("COLUMNS", "160")
+
     def call(*arguments: object) -> Result:
         capfd.readouterr()
         with pytest.raises(SystemExit) as finished:
