@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynaip.adapter.attention import Overlap, resolve_overlap
@@ -44,6 +44,8 @@ class ImagePrompt:
         scale: λ per subject, "b s l": one for all blocks (l = 1), or one for each.
         mask: Per subject over the packed image rows, "b s n", 0 to 1; `None` is everywhere.
         overlap: What happens where masks meet, see `resolve_overlap`.
+        window: Per subject the shares of the denoising steps at which it comes in and goes, "b s 2"
+            on the CPU; `None` is from first to last.
         query_rope: Whether queries are taken after the rotary embedding.
         insertion: `"pre_out"`, before the block's output projection, is DynaIP's place.
             `"post_ff"` is XLabs': the image rows of double blocks alone, after the feed-forward,
@@ -55,6 +57,7 @@ class ImagePrompt:
     scale: Float[Tensor, "#b s l"]
     mask: Float[Tensor, "#b s n"] | None = None
     overlap: Overlap = "sum"
+    window: Float[Tensor, "#b s 2"] | None = None
     query_rope: bool = False
     insertion: Insertion = "pre_out"
 
@@ -79,6 +82,9 @@ class ImagePrompt:
         image = scale
         if self.mask is not None:
             image = scale * resolve_overlap(self.mask, self.overlap)
+        elif self.overlap != "sum":
+            everywhere = self.scale.new_ones(1, self.subjects, 1)
+            image = scale * resolve_overlap(everywhere, self.overlap)
         return BlockPrompt(self.keys[index], self.values[index], image, scale, self.insertion)
 
     def with_scale(self, scale: float | Sequence[float] | Tensor) -> ImagePrompt:
@@ -145,6 +151,57 @@ class ImagePrompt:
         resolve_overlap(mask[..., :1], overlap)
         return dataclasses.replace(self, mask=mask, overlap=overlap)
 
+    def with_window(self, start: float, end: float) -> ImagePrompt:
+        """The same references, from one share of the denoising steps to another.
+
+        Args:
+            start: Share of the steps that run before they come in, from 0.
+            end: Share of the steps after which they are gone, up to 1.
+
+        Raises:
+            ValueError: The shares are not 0 <= start < end <= 1.
+        """
+        if not 0 <= start < end <= 1:
+            raise ValueError(
+                "start and end are shares of the steps with 0 <= start < end <= 1; got "
+                f"{start} and {end}."
+            )
+        window = torch.tensor([[[start, end]]], device="cpu").expand(1, self.subjects, 2)
+        return dataclasses.replace(self, window=window)
+
+    def active(self, position: float) -> Bool[Tensor, "#b s"] | None:
+        """Who is there when a share `position` of the steps is done; `None` is everybody, always.
+
+        The comparison is made on the CPU, so asking never waits for the device.
+        """
+        if self.window is None:
+            return None
+        return (self.window[..., 0] <= position) & (position < self.window[..., 1])
+
+    def only(self, active: Bool[Tensor, "#b s"]) -> ImagePrompt:
+        """The same references with some of them off: same shapes, other numbers.
+
+        One that is off has no say in `overlap` either.
+        """
+        on = active.to(self.scale)[..., None]
+        mask = self.mask
+        if mask is None and self.overlap != "sum":
+            mask = torch.ones_like(on)
+        return dataclasses.replace(
+            self, scale=self.scale * on, mask=None if mask is None else mask * on
+        )
+
+    def beside(self, picture: int, appended: int) -> ImagePrompt:
+        """For image rows of which the last ones are not the picture's, as Kontext's are: off there.
+
+        Args:
+            picture: The picture's own rows, which the masks cover.
+            appended: Rows after them.
+        """
+        mask = self.scale.new_ones(1, 1, 1) if self.mask is None else self.mask
+        mask = mask.expand(-1, self.subjects, picture)
+        return dataclasses.replace(self, mask=torch.nn.functional.pad(mask, (0, appended)))
+
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> ImagePrompt:
@@ -172,6 +229,7 @@ class ImagePrompt:
             values=tuple(map(change, self.values)),
             scale=change(self.scale),
             mask=None if self.mask is None else change(self.mask),
+            window=None if self.window is None else change(self.window),
         )
 
     @staticmethod
@@ -232,6 +290,7 @@ def _concatenate(prompts: Sequence[ImagePrompt], axis: int) -> ImagePrompt:
         values=tuple(torch.cat([p.values[i] for p in prompts], dim=axis) for i in blocks),
         scale=torch.cat(_match_scales(prompts), dim=axis),
         mask=_join_masks(prompts, axis),
+        window=_join_windows(prompts, axis),
     )
 
 
@@ -248,6 +307,16 @@ def _match_batches(prompts: Sequence[ImagePrompt]) -> list[ImagePrompt]:
 def _match_scales(prompts: Sequence[ImagePrompt]) -> list[Tensor]:
     blocks = max(prompt.scale.shape[-1] for prompt in prompts)
     return [prompt.scale.expand(prompt.batch, -1, blocks) for prompt in prompts]
+
+
+def _join_windows(prompts: Sequence[ImagePrompt], axis: int) -> Tensor | None:
+    if all(prompt.window is None for prompt in prompts):
+        return None
+    always = torch.tensor([[[0.0, 1.0]]], device="cpu")
+    windows = [always if prompt.window is None else prompt.window for prompt in prompts]
+    return torch.cat(
+        [w.expand(p.batch, p.subjects, 2) for w, p in zip(windows, prompts, strict=True)], dim=axis
+    )
 
 
 def _join_masks(prompts: Sequence[ImagePrompt], axis: int) -> Tensor | None:

@@ -23,10 +23,9 @@ from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import Tensor, nn
 
 from dynaip.adapter.config import BRANCHES, Branches, DynaIPConfig
-from dynaip.adapter.prompt import ImagePrompt
+from dynaip.adapter.prompt import BlockPrompt, ImagePrompt
+from dynaip.hosts.passes import Passes
 from dynaip.hosts.processor import PINNED, TEXT_LENGTH, BlockNorms, FluxImagePromptProcessor
-
-UNCONDITIONAL = "uncond"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,12 +153,15 @@ def attach(
 class Attachment:
     """Our processors in a transformer, and what they attend to.
 
-    A pass that diffusers' pipelines mark as `"uncond"` (true classifier-free guidance) sees no
-    reference.
+    The unconditional pass of true classifier-free guidance sees no reference, unless
+    `set_prompt` gives it one of its own. Rows that a pipeline appends to the picture's (Kontext's
+    context, told by its ids) see none at all.
 
     Attributes:
         transformer: The base.
         sites: Where the processors sit.
+        passes: Which pass runs, see `Passes`; it has to follow the scheduler for prompts with a
+            window, and for true guidance in pipelines other than `FluxPipeline`.
     """
 
     def __init__(
@@ -175,8 +177,10 @@ class Attachment:
         self._originals = [module.processor for module in self._modules]
         _check_free(self._originals)
         self._processors = [FluxImagePromptProcessor(site.index) for site in self.sites]
+        self.passes = Passes()
         self._prompt: ImagePrompt | None = None
-        self._pass: str | None = None
+        self._negative: ImagePrompt | None = None
+        self._forget()
         self.branches = branches
         self.set_prompt(prompt)
         for module, ours, theirs in zip(
@@ -195,22 +199,61 @@ class Attachment:
         """What the processors attend to."""
         return self._prompt
 
-    def set_prompt(self, prompt: ImagePrompt | None) -> None:
+    def set_prompt(self, prompt: ImagePrompt | None, negative: ImagePrompt | None = None) -> None:
         """Attends to another prompt from the next pass on; `None`, or no subjects: the base.
 
+        Args:
+            prompt: For the conditional pass, or the only one.
+            negative: For the unconditional pass of true classifier-free guidance.
+
         Raises:
-            ValueError: The prompt was projected for another base.
+            ValueError: A prompt was projected for another base.
         """
-        if prompt is not None and not prompt.subjects:
-            prompt = None
-        if prompt is not None:
-            _check_prompt(prompt, self.sites)
-            _check_rows(prompt, self._branches)
-        self._prompt = prompt
-        for processor in self._processors:
-            held = prompt is not None and processor.index < prompt.blocks
-            processor.block = prompt.block(processor.index) if prompt and held else None
+        prompt, negative = (
+            given if given is not None and given.subjects else None for given in (prompt, negative)
+        )
+        for given in (prompt, negative):
+            if given is not None:
+                _check_prompt(given, self.sites)
+                _check_rows(given, self._branches)
+        self._prompt, self._negative = prompt, negative
+        self._forget()
+        self._load(prompt, None, 0)
+
+    def _forget(self) -> None:
+        """Drops what was made for the passes of the prompts before."""
+        self._loaded: tuple[Any, ...] | None = None
+        self._made: dict[tuple[Any, ...], list[BlockPrompt | None]] = {}
+        self._ids: Tensor | None = None
+        self._appended = 0
+
+    def _load(self, prompt: ImagePrompt | None, active: Tensor | None, appended: int) -> None:
+        """Gives every processor its part of a prompt as this pass has it.
+
+        Between passes and in tensors of unchanged shape, so that nothing compiles again.
+        """
+        who = None if active is None else tuple(active.flatten().tolist())
+        key = (id(prompt), who, appended)
+        if key == self._loaded:
+            return
+        if key not in self._made:
+            self._made[key] = self._blocks(prompt, active, appended)
+        for processor, block in zip(self._processors, self._made[key], strict=True):
+            processor.block = block
             processor.query_rope = prompt is not None and prompt.query_rope
+        self._loaded = key
+
+    def _blocks(
+        self, prompt: ImagePrompt | None, active: Tensor | None, appended: int
+    ) -> list[BlockPrompt | None]:
+        if prompt is None:
+            return [None] * len(self.sites)
+        if active is not None:
+            prompt = prompt.only(active)
+        if appended:
+            prompt = prompt.beside(self._picture, appended)
+        held = range(prompt.blocks)
+        return [prompt.block(site.index) if site.index in held else None for site in self.sites]
 
     @property
     def branches(self) -> BlockBranches:
@@ -281,29 +324,56 @@ class Attachment:
 
     @contextlib.contextmanager
     def _watch_context(self, name: str, **details: Any) -> Iterator[None]:
-        self._pass = name
+        self.passes.name = name
         try:
             with self._cache_context(name, **details):
                 yield
         finally:
-            self._pass = None
+            self.passes.name = None
 
     def _announce(
         self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Adds the text length to the arguments of every block, unless the pass is the base's."""
-        if self._prompt is None or self._pass == UNCONDITIONAL:
+        prompt = self._negative if self.passes.unconditional() else self._prompt
+        if prompt is None:
             return None
         if args:
             kwargs = {**dict(zip(_FORWARD_ARGUMENTS, args, strict=False)), **kwargs}
         image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
-        _check_pass(self._prompt, image)
+        appended = self._count_appended(image, kwargs.get("img_ids"))
+        _check_pass(prompt, image.shape[0], image.shape[1] - appended)
+        self._load(prompt, self._active(prompt), appended)
         joint = {**(kwargs.get("joint_attention_kwargs") or {}), TEXT_LENGTH: text.shape[1]}
         if transformer.gradient_checkpointing and torch.is_grad_enabled():
             # A checkpointed block runs again in the backward pass, when the processors may hold
             # the next prompt already; its arguments are those of the first run.
             joint[PINNED] = tuple(processor.block for processor in self._processors)
         return (), {**kwargs, "joint_attention_kwargs": joint}
+
+    def _active(self, prompt: ImagePrompt) -> Tensor | None:
+        """Who is there in this pass; `None` is everybody."""
+        if prompt.window is None:
+            return None
+        position = self.passes.position()
+        if position is None:
+            raise ValueError(
+                "A reference with a start or an end needs the scheduler's steps; call "
+                "`attachment.passes.follow(pipe.scheduler)` before the pipeline."
+            )
+        return prompt.active(position)
+
+    def _count_appended(self, image: Tensor, ids: Tensor | None) -> int:
+        """Rows after the picture's own, such as Kontext's context, whose first id is another.
+
+        A pipeline passes the same ids at every step; they are read, which waits for the device, at
+        the first.
+        """
+        if ids is not None and ids is not self._ids:
+            kinds = ids.reshape(-1, image.shape[1], 3)[0, :, 0]
+            self._ids, self._picture = ids, int((kinds == kinds[0]).sum())
+            self._appended = image.shape[1] - self._picture
+        return self._appended if ids is not None else 0
 
 
 _FORWARD_ARGUMENTS = tuple(inspect.signature(FluxTransformer2DModel.forward).parameters)[1:]
@@ -345,8 +415,7 @@ def _check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
         )
 
 
-def _check_pass(prompt: ImagePrompt, image: Tensor) -> None:
-    batch, rows = image.shape[:2]
+def _check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
     if prompt.batch not in (1, batch):
         raise ValueError(
             f"The prompt holds references for {prompt.batch} samples, but {batch} are being made; "
