@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynaip.adapter.card import SubjectCard
     from dynaip.adapter.model import DynaIPAdapter, DynaIPConfig
     from dynaip.adapter.prompt import ImagePrompt
     from dynaip.pipeline.flux import PersonalPipeline, load
@@ -23,6 +24,7 @@ __all__ = [
     "ImagePrompt",
     "PersonalPipeline",
     "Subject",
+    "SubjectCard",
     "load",
 ]
 
@@ -32,6 +34,7 @@ _HOMES = {
     "ImagePrompt": "dynaip.adapter.prompt",
     "PersonalPipeline": "dynaip.pipeline.flux",
     "Subject": "dynaip.pipeline.subject",
+    "SubjectCard": "dynaip.adapter.card",
     "load": "dynaip.pipeline.flux",
 }
 

@@ -142,3 +142,34 @@ def test_precision_moves_keys_and_values():
     prompt = make().with_mask(torch.ones(1, 3)).to(dtype=torch.bfloat16)
     assert {t.dtype for t in (*prompt.keys, *prompt.values)} == {torch.bfloat16}
     assert prompt.scale.dtype == torch.float32
+
+
+def test_a_window_says_who_is_there():
+    both = ImagePrompt.join([make(seed=1).with_window(0.25, 0.5), make(seed=2)])
+    there = [both.active(position).tolist() for position in (0.0, 0.25, 0.49, 0.5)]
+    assert there == [[[False, True]], [[True, True]], [[True, True]], [[False, True]]]
+    assert make().active(0.5) is None
+    off = both.only(both.active(0.0)).block(0)
+    assert off.image_weight.tolist() == off.text_weight.tolist() == [[[0.0], [1.0]]]
+    for start, end in ((0.5, 0.5), (-0.1, 1), (0, 1.1), (float("nan"), 1)):
+        with pytest.raises(ValueError, match="0 <= start < end <= 1"):
+            make().with_window(start, end)
+
+
+def test_who_is_off_covers_nobody():
+    """Without masks, too, overlap decides between subjects that share the picture."""
+    both = ImagePrompt.join([make(seed=1), make(seed=2)])
+    first = dataclasses.replace(both, overlap="priority")
+    assert first.block(0).image_weight.flatten().tolist() == [1, 0]
+    alone = first.only(torch.tensor([[False, True]]))
+    assert alone.block(0).image_weight.flatten().tolist() == [0, 1]
+    shared = dataclasses.replace(both, overlap="normalise")
+    assert shared.block(0).image_weight.flatten().tolist() == [0.5, 0.5]
+
+
+def test_rows_beside_the_picture_see_nothing():
+    beside = make().beside(3, 2).block(0)
+    assert beside.image_weight.tolist() == [[[1, 1, 1, 0, 0]]]
+    assert beside.text_weight.tolist() == [[[1]]]
+    masked = make().with_mask(torch.tensor([[0.5, 1.0]])).beside(2, 1).block(0)
+    assert masked.image_weight.tolist() == [[[0.5, 1, 0]]]

@@ -100,6 +100,35 @@ def test_several_references_with_their_own_settings(
     assert Image.open(row["path"]).size == (16, 24)
 
 
+def test_places_and_times_are_used_and_kept(
+    cli: Any, arguments: list[object], reference: Path, tmp_path: Path
+) -> None:
+    call = [*arguments, "--reference", reference, "--prompt", "two dogs", "--seed", 1, "--json"]
+    placed = [*call, "--mask", "halves", "--start", 0.5, "--end", 1, "--overlap", "priority"]
+    rows = [json.loads(cli(*each).out)[0] for each in (call, placed)]
+    subjects = rows[1]["subjects"]
+    assert [(s["mask"], s["start"], s["end"]) for s in subjects] == [("halves", 0.5, 1.0)] * 2
+    assert rows[1]["overlap"] == "priority"
+    pictures = [np.asarray(Image.open(row["path"])) for row in rows]
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_a_card_makes_what_its_picture_makes(
+    cli: Any, arguments: list[object], model: Path, reference: Path, tmp_path: Path
+) -> None:
+    card = tmp_path / "rex.safetensors"
+    result = cli("encode", reference, "-o", card, "--model", model, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["bytes"] == card.stat().st_size
+    options = ["--steps", 2, "--prompt", "a dog", "--seed", 1, "--json", "--out", tmp_path]
+    pictures = []
+    for given in (reference, card):
+        result = cli("generate", "--model", model, "--reference", given, *options)
+        assert result.code == 0, result.err
+        pictures.append(np.asarray(Image.open(json.loads(result.out)[0]["path"])))
+    np.testing.assert_array_equal(*pictures)
+
+
 def test_options_change_the_picture(cli: Any, arguments: list[object], tmp_path: Path) -> None:
     options = [[], ["--scale", 0], ["--granularity", "0,0,1"], ["--branches", "text"]]
     pictures = []
@@ -131,6 +160,11 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--scale", "nan"], "scale must be"),
         (["--scale", "1", "--scale", "2"], "once for each"),
         (["--branches", "left"], "image, text or both"),
+        (["--mask", "halves"], "for 2 subjects, and there are 1"),
+        (["--mask", "left", "--mask", "right"], "given 2 times for 1"),
+        (["--mask", "0,0,2,1"], "in fractions of the picture"),
+        (["--start", "1"], "0 <= start < end <= 1"),
+        (["--overlap", "most"], "sum, normalise, priority"),
         (["--reference", "nowhere.png"], "no picture file"),
         (["--adapter", "no/where/at/all"], "no adapter folder"),
         (["-n", "2", "--out", "one.png"], "cannot hold several"),

@@ -92,6 +92,13 @@ class MixtureFusion(nn.Module):
             weights = logits.softmax(dim=-1)
         return FusedTokens(_weighted_sum(self.experts, features, weights), weights)
 
+    def apart(
+        self, features: Float[Tensor, "l b n d_enc"]
+    ) -> tuple[Float[Tensor, "l b n d"], Float[Tensor, "b l"]]:
+        """The experts' outputs, not yet fused, and the router's weights; see `weigh`."""
+        weights = self.router(features[:, :, 0]).float().softmax(dim=-1)
+        return torch.stack(_speak(self.experts, features)), weights
+
 
 class AddFusion(nn.Module):
     """Element-wise addition: the same experts, always with equal weights."""
@@ -181,9 +188,37 @@ def _weighted_sum(
     experts: nn.ModuleList, features: Float[Tensor, "l b n d"], weights: Float[Tensor, "b l"]
 ) -> Float[Tensor, "b n d_tok"]:
     """Equation 8. Every expert runs even at weight 0, so all of them see every batch."""
-    terms = [expert(x) for expert, x in zip(experts, features, strict=True)]
+    return _sum(_speak(experts, features), weights)
+
+
+def _speak(experts: nn.ModuleList, features: Tensor) -> list[Tensor]:
+    """Equation 6 on every level."""
+    return [expert(x) for expert, x in zip(experts, features, strict=True)]
+
+
+def _sum(terms: Sequence[Tensor], weights: Float[Tensor, "b l"]) -> Float[Tensor, "b n d"]:
     shares = weights.to(terms[0].dtype).unbind(-1)
     return torch.stack([w[:, None, None] * e for w, e in zip(shares, terms, strict=True)]).sum(0)
+
+
+def weigh(
+    experts: Float[Tensor, "l b n d"],
+    coefficients: Float[Tensor, "b l"],
+    granularity: Granularity | None = None,
+) -> FusedTokens:
+    """Equation 8 on experts' outputs that were kept apart.
+
+    Args:
+        experts: What `MixtureFusion.apart` returned.
+        coefficients: The router's weights.
+        granularity: Weights by hand instead.
+
+    Raises:
+        ValueError: The weights by hand are not non-negative numbers that sum to 1.
+    """
+    if granularity is not None:
+        coefficients = _as_coefficients(granularity, coefficients)
+    return FusedTokens(_sum(list(experts), coefficients), coefficients)
 
 
 def _all_levels(features: Float[Tensor, "l b n d"]) -> Float[Tensor, "b l"]:

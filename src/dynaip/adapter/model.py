@@ -160,9 +160,14 @@ class DynaIPAdapter(nn.Module):
         adapter.load_state_dict(weights, assign=True)
         return adapter.to(device=device, dtype=dtype)
 
-    def attach(self, pipe: DiffusionPipeline) -> PersonalPipeline:
-        """A FLUX pipeline that also takes `subjects=[...]`; see `PersonalPipeline`."""
+    def attach(self, pipe: DiffusionPipeline, *, offload: bool = False) -> PersonalPipeline:
+        """A FLUX pipeline that also takes `subjects=[...]`; see `PersonalPipeline`.
+
+        Args:
+            pipe: The pipeline.
+            offload: Keep the adapter's weights on the CPU but while references are projected.
+        """
         # Called, not imported above: the adapter loads without diffusers.
         from dynaip.pipeline.flux import PersonalPipeline
 
-        return PersonalPipeline(pipe, self)
+        return PersonalPipeline(pipe, self, offload=offload)

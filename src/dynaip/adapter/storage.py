@@ -32,8 +32,8 @@ def save(folder: Path, config: DynaIPConfig, state: Mapping[str, Tensor]) -> Non
     _check_finite(tensors, f"saving to {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {"format": "pt", DIGEST: digest(tensors)}
-    _replace(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata=metadata))
-    _replace(folder / CONFIG, lambda path: path.write_text(config.to_json()))
+    replace(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata=metadata))
+    replace(folder / CONFIG, lambda path: path.write_text(config.to_json()))
 
 
 def locate(folder: str | Path) -> Path:
@@ -153,8 +153,12 @@ def _is_hub_id(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and "\\" not in name
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes beside the target, flushes, then renames over it."""
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes beside the target, flushes, then renames over it.
+
+    Raises:
+        OSError: It cannot be written; what was there before still is.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     partial = Path(name)

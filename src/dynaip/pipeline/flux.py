@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import inspect
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
@@ -17,16 +21,20 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPVisionModel
 
+from dynaip.adapter.attention import Overlap, resolve_overlap
+from dynaip.adapter.card import SubjectCard, encode_card
 from dynaip.adapter.config import Branches
 from dynaip.adapter.features import tap_features
+from dynaip.adapter.fusion import FusedTokens
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flux import BlockBranches, attach, check_base
 from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.pictures import read_reference
-from dynaip.pipeline.subject import Grid, Subject, token_mask
+from dynaip.pipeline.placing import resolve_places
+from dynaip.pipeline.strength import block_scales
+from dynaip.pipeline.subject import Grid, Reference, Subject, token_mask
 
-Subjects = Sequence[Subject] | Sequence[Sequence[Subject]]
 # What diffusers and transformers raise over a model's files.
 UNREADABLE = (OSError, ValueError, SafetensorError)
 
@@ -50,6 +58,17 @@ class Conditioning(NamedTuple):
 
     prompt: ImagePrompt
     coefficients: Float[Tensor, "b s l"]
+
+
+Subjects = Sequence[Subject] | Sequence[Sequence[Subject]] | Conditioning
+Negative = Reference | Subject | Sequence[Reference | Subject]
+# diffusers' names for its own IP-Adapter, and what says the same here.
+STOCK = {
+    "ip_adapter_image": "subjects=[Subject(...)]",
+    "ip_adapter_image_embeds": "subjects=[Subject(card)]",
+    "ip_adapter_masks": "Subject(..., mask=...)",
+    "negative_ip_adapter_image_embeds": "negative_ip_adapter_image=card",
+}
 
 
 def load(
@@ -78,6 +97,7 @@ def load(
             f"{folder} holds no model: its model_index.json is missing; give a pipeline's folder."
         )
     try:
+        _import_own_parts(folder / "model_index.json")
         pipe = FluxPipeline.from_pretrained(str(model), dtype=dtype)
     except UNREADABLE as error:
         first = str(error).strip().split("\n")[0]
@@ -85,16 +105,25 @@ def load(
     return cast(FluxPipeline, pipe.to(device))
 
 
+def _import_own_parts(index: Path) -> None:
+    """Imports the classes of ours that a bundle names; diffusers itself imports no stranger's."""
+    if index.is_file():
+        for part in json.loads(index.read_text()).values():
+            if isinstance(part, list) and str(part[0]).startswith("dynaip."):
+                importlib.import_module(part[0])
+
+
 def default_arguments(pipe: DiffusionPipeline) -> dict[str, int]:
     """Sizes of this model, where diffusers' FLUX pipelines assume those of FLUX.1.
 
     Returns:
-        Those of `height`, `width` (pixels) and `max_sequence_length` that the pipeline's call
-        takes.
+        Those of `height`, `width` (pixels), `max_area` (Kontext's size, square pixels) and
+        `max_sequence_length` that the pipeline's call takes.
     """
     size = getattr(pipe.vae.config, "sample_size", None)
     tokens = getattr(pipe.tokenizer_2, "model_max_length", 512)
     defaults = {"height": size, "width": size, "max_sequence_length": min(512, tokens)}
+    defaults["max_area"] = size and size * size
     accepted = inspect.signature(pipe.__call__).parameters
     return {name: v for name, v in defaults.items() if v is not None and name in accepted}
 
@@ -117,6 +146,8 @@ class PersonalPipeline:
         pipe: DiffusionPipeline,
         adapter: DynaIPAdapter,
         image_encoder: CLIPVisionModel | None = None,
+        *,
+        offload: bool = False,
     ) -> None:
         """Attaches `adapter`.
 
@@ -125,6 +156,8 @@ class PersonalPipeline:
             adapter: An adapter for its transformer.
             image_encoder: What reads the references; by default the pipeline's own where it has
                 one, else the one that the adapter's config names.
+            offload: Keep the adapter's weights on the CPU but while references are projected; what
+                the blocks need afterwards are keys and values.
 
         Raises:
             ValueError: The pipeline has no FLUX transformer, or the adapter is for another base.
@@ -138,6 +171,9 @@ class PersonalPipeline:
         check_base(transformer, adapter.config)
         self.pipe, self.adapter = pipe, adapter
         self._image_encoder = image_encoder or getattr(pipe, "image_encoder", None)
+        self.offload = offload
+        if offload:
+            adapter.to("cpu")
         self.attachment = attach(transformer, branches=adapter.config.branches)
 
     @torch.no_grad()
@@ -147,6 +183,8 @@ class PersonalPipeline:
         *,
         subjects: Subjects = (),
         branches: Branches | BlockBranches | None = None,
+        overlap: Overlap = "sum",
+        negative_ip_adapter_image: Negative | None = None,
         **arguments: Any,
     ) -> PersonalPipelineOutput | tuple[Any, Tensor]:
         """Makes pictures of the subjects.
@@ -154,9 +192,14 @@ class PersonalPipeline:
         Args:
             prompt: As the pipeline's own.
             subjects: The subjects of every picture; or a list of them for each prompt, all of one
-                length. Nothing gives the base's pictures.
+                length; or what `encode` returned, which is used as it is. Nothing gives the base's
+                pictures.
             branches: Rows that see the references: `"image"` (the paper's, Dynamic Decoupling),
                 `"text"` or `"both"`; by default what the adapter's config says.
+            overlap: Where subjects meet, `"sum"` (Equation 9), `"normalise"` or `"priority"` of
+                earlier ones.
+            negative_ip_adapter_image: What the unconditional pass of true classifier-free guidance
+                sees, a picture, a card or a `Subject`, one or several; by default nothing.
             **arguments: All others are the pipeline's. Height and width, where not given, are those
                 the model was made for.
 
@@ -167,25 +210,36 @@ class PersonalPipeline:
             ValueError: A reference, mask or argument cannot be used.
         """
         given = {name: value for name, value in arguments.items() if value is not None}
+        _refuse_stock(given)
         arguments = {**default_arguments(self.pipe), **given}
         as_tuple = not arguments.pop("return_dict", True)
-        conditioning = self._conditioning(prompt, subjects, arguments)
+        conditioning = self._conditioning(prompt, subjects, arguments, overlap)
+        negative = self._negative(negative_ip_adapter_image, arguments, overlap)
         self.attachment.branches = branches or self.adapter.config.branches
-        self.attachment.set_prompt(conditioning.prompt)
+        self.attachment.set_prompt(conditioning.prompt, negative)
+        if _counts_steps(conditioning.prompt, negative, arguments):
+            self.attachment.passes.follow(cast(Any, self.pipe).scheduler)
         try:
             images = cast(Any, self.pipe)(prompt=prompt, return_dict=False, **arguments)[0]
         finally:
             self.attachment.set_prompt(None)
+            self.attachment.passes.follow(None)
         if as_tuple:
             return images, conditioning.coefficients
         return PersonalPipelineOutput(images=images, coefficients=conditioning.coefficients)
 
-    def encode(self, subjects: Sequence[Subject], grid: Grid | None = None) -> Conditioning:
+    @torch.no_grad()
+    def encode(
+        self, subjects: Sequence[Subject], grid: Grid | None = None, overlap: Overlap = "sum"
+    ) -> Conditioning:
         """Reads, encodes and projects the subjects of one picture: all that the blocks need.
+
+        The result can be given as `subjects` to any number of calls: other prompts, other seeds.
 
         Args:
             subjects: Any number of them.
             grid: Rows and columns of image tokens; needed where a subject has a mask.
+            overlap: See `__call__`.
 
         Raises:
             ValueError: A picture or mask cannot be used, or the image encoder does not fit.
@@ -193,21 +247,39 @@ class PersonalPipeline:
         if not subjects:
             levels = len(self.adapter.config.layers)
             return Conditioning(ImagePrompt.empty(), torch.zeros(1, 0, levels))
-        features = self._features(subjects)
-        prompts, coefficients = [], []
-        for index, subject in enumerate(subjects):
-            fused = self.adapter.encode(features[:, index : index + 1], subject.granularity)
-            prompt = self.adapter.project(fused.tokens).with_scale(subject.scale)
-            if subject.mask is not None:
-                if grid is None:
-                    raise ValueError("A mask needs the picture's size; give height and width.")
-                mask = torch.from_numpy(token_mask(subject.mask, grid))
-                prompt = prompt.with_mask(mask[None])
-            prompts.append(prompt)
-            coefficients.append(fused.coefficients.float().cpu())
+        with self._adapter_on_device():
+            fused = [self._fuse(subject) for subject in subjects]
+            tokens = _side_by_side([each.tokens for each in fused])
+            prompts = [self.adapter.project(each) for each in tokens]
+        masks = resolve_places([subject.mask for subject in subjects])
+        prompts = [
+            self._placed(prompt, subject, mask, grid)
+            for prompt, subject, mask in zip(prompts, subjects, masks, strict=True)
+        ]
+        prompt = dataclasses.replace(ImagePrompt.join(prompts), overlap=overlap)
+        resolve_overlap(torch.ones(1, 1, 1), overlap)
+        coefficients = [each.coefficients.float().mean(0, keepdim=True).cpu() for each in fused]
         transformer = self.attachment.transformer
-        prompt = ImagePrompt.join(prompts).to(_device(self.pipe), transformer.dtype)
-        return Conditioning(prompt, torch.stack(coefficients, dim=1))
+        return Conditioning(
+            prompt.to(_device(self.pipe), transformer.dtype), torch.stack(coefficients, dim=1)
+        )
+
+    @torch.no_grad()
+    def encode_card(self, subject: Subject, *, fused: bool = False) -> SubjectCard:
+        """A subject's pictures as the adapter's experts see them, to keep, share and use again.
+
+        Args:
+            subject: Its pictures, and for a fused card its granularity.
+            fused: Keep the fused tokens alone: smaller, of one granularity.
+
+        Raises:
+            ValueError: A picture cannot be used, or the adapter has no experts to keep apart.
+        """
+        if any(isinstance(view, SubjectCard) for view in subject.views):
+            raise ValueError("The reference is a card already; give a picture.")
+        with self._adapter_on_device():
+            features = self._features(cast(Any, subject.views))
+            return encode_card(self.adapter, features, subject.granularity, fused=fused)
 
     def detach(self) -> None:
         """Makes the pipeline what it was before; a second call does nothing."""
@@ -227,30 +299,97 @@ class PersonalPipeline:
         self.detach()
 
     def _conditioning(
-        self, prompt: str | list[str] | None, subjects: Subjects, arguments: dict[str, Any]
+        self,
+        prompt: str | list[str] | None,
+        subjects: Subjects,
+        arguments: dict[str, Any],
+        overlap: Overlap,
     ) -> Conditioning:
+        if isinstance(subjects, Conditioning):
+            if overlap != "sum":
+                raise ValueError("These subjects are encoded already; give overlap to `encode`.")
+            return subjects
         grid = self._grid(arguments)
         if all(isinstance(subject, Subject) for subject in subjects):
-            return self.encode(cast(Sequence[Subject], subjects), grid)
+            return self.encode(cast(Sequence[Subject], subjects), grid, overlap)
         each = cast(Sequence[Sequence[Subject]], subjects)
         if not isinstance(prompt, list) or len(prompt) != len(each):
             raise ValueError(
                 f"Subjects were given for {len(each)} prompts; give as many prompts, in a list."
             )
-        parts = [self.encode(own, grid) for own in each]
+        parts = [self.encode(own, grid, overlap) for own in each]
         together = ImagePrompt.stack([part.prompt for part in parts])
         return Conditioning(
             together.repeat_interleave(arguments.get("num_images_per_prompt", 1)),
             torch.cat([part.coefficients for part in parts]),
         )
 
-    def _features(self, subjects: Sequence[Subject]) -> Float[Tensor, "l b n d"]:
+    def _negative(
+        self, given: Negative | None, arguments: dict[str, Any], overlap: Overlap
+    ) -> ImagePrompt | None:
+        if given is None:
+            return None
+        if not _is_guided(arguments):
+            raise ValueError(
+                "negative_ip_adapter_image is for the unconditional pass, and this call has none; "
+                "give a negative_prompt and a true_cfg_scale above 1, or leave it out."
+            )
+        several = isinstance(given, Sequence) and not isinstance(given, str)
+        each = cast(Sequence[Reference | Subject], given) if several else [given]
+        subjects = [s if isinstance(s, Subject) else Subject(cast(Reference, s)) for s in each]
+        return self.encode(subjects, self._grid(arguments), overlap).prompt
+
+    def _placed(
+        self, prompt: ImagePrompt, subject: Subject, mask: Any, grid: Grid | None
+    ) -> ImagePrompt:
+        """A projected subject with its strength, time and place."""
+        config = self.adapter.config
+        scales = block_scales(subject.scale, config.double_blocks, config.single_blocks)
+        prompt = prompt.with_scale(torch.tensor([scales]))
+        if (subject.start, subject.end) != (0, 1):
+            prompt = prompt.with_window(subject.start, subject.end)
+        if mask is None:
+            return prompt
+        if grid is None:
+            raise ValueError("A mask needs the picture's size; give height and width.")
+        return prompt.with_mask(torch.from_numpy(token_mask(mask, grid))[None])
+
+    def _fuse(self, subject: Subject) -> FusedTokens:
+        """Tokens and coefficients of every view of a subject: "v n d" and "v l"."""
+        weight = next(self.adapter.parameters())
+        parts = []
+        for view in subject.views:
+            if isinstance(view, SubjectCard):
+                view.check(self.adapter)
+                parts.append(view.to(weight).fuse(subject.granularity))
+            else:
+                parts.append(self.adapter.encode(self._features([view]), subject.granularity))
+        if len({part.tokens.shape[1:] for part in parts}) > 1:
+            raise ValueError("These views differ in tokens; encode all of them with one encoder.")
+        return FusedTokens(
+            torch.cat([part.tokens for part in parts]),
+            torch.cat([part.coefficients for part in parts]),
+        )
+
+    def _features(self, pictures: Sequence[Any]) -> Float[Tensor, "l b n d"]:
         encoder = self._encoder()
         size = cast(int, encoder.config.image_size)
-        references = [read_reference(subject.image, size) for subject in subjects]
+        references = [read_reference(picture, size) for picture in pictures]
         hidden_states = encode_references(encoder, stack_pictures(references))
         features = tap_features(hidden_states, self.adapter.config.layers)
         return features.to(next(self.adapter.parameters()))
+
+    @contextlib.contextmanager
+    def _adapter_on_device(self) -> Iterator[None]:
+        """The adapter where the pipeline computes, if it is not left where it is."""
+        if not self.offload:
+            yield
+            return
+        self.adapter.to(_device(self.pipe))
+        try:
+            yield
+        finally:
+            self.adapter.to("cpu")
 
     def _encoder(self) -> CLIPVisionModel:
         if self._image_encoder is None:
@@ -271,9 +410,44 @@ class PersonalPipeline:
         token = self.pipe.vae_scale_factor * 2
         if "height" not in arguments or "width" not in arguments:
             return None
-        return int(arguments["height"]) // token, int(arguments["width"]) // token
+        height, width = int(arguments["height"]), int(arguments["width"])
+        if "max_area" in arguments:  # Kontext takes the proportions, and this size
+            area, aspect = arguments["max_area"], width / height
+            height, width = round((area / aspect) ** 0.5), round((area * aspect) ** 0.5)
+        return height // token, width // token
 
 
 def _device(pipe: DiffusionPipeline) -> torch.device:
     """Where the pipeline computes, also when its parts wait elsewhere."""
     return pipe._execution_device
+
+
+def _refuse_stock(arguments: dict[str, Any]) -> None:
+    for name, ours in STOCK.items():
+        if name in arguments:
+            raise ValueError(
+                f"{name} belongs to diffusers' own IP-Adapter, which is not here; give {ours}."
+            )
+
+
+def _is_guided(arguments: dict[str, Any]) -> bool:
+    """Whether diffusers makes an unconditional pass of this call."""
+    negative = ("negative_prompt", "negative_prompt_embeds")
+    return arguments.get("true_cfg_scale", 1) > 1 and any(name in arguments for name in negative)
+
+
+def _counts_steps(
+    prompt: ImagePrompt, negative: ImagePrompt | None, arguments: dict[str, Any]
+) -> bool:
+    windows = [each.window for each in (prompt, negative) if each is not None]
+    return _is_guided(arguments) or any(window is not None for window in windows)
+
+
+def _side_by_side(tokens: Sequence[Float[Tensor, "_ n d"]]) -> list[Float[Tensor, "1 m d"]]:
+    """Views of a subject in one softmax; all subjects with equally many tokens.
+
+    A subject with fewer views is repeated: a softmax over every token k times is the softmax over
+    each of them once.
+    """
+    views = math.lcm(*(each.shape[0] for each in tokens))
+    return [each.reshape(1, -1, each.shape[-1]).repeat(1, views // len(each), 1) for each in tokens]

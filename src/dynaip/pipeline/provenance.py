@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 import dynaip
+from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.pictures import open_picture
 
@@ -33,6 +34,8 @@ class SubjectRecord:
         scale: The paper's lambda.
         granularity: Weights of low, mid and high set by hand; nothing where the router chose.
         coefficients: The weights that were used.
+        mask: Where it was, as it was said: a place, a layout, a box, or a file's name.
+        start, end: Shares of the steps between which it was there.
     """
 
     name: str
@@ -40,6 +43,9 @@ class SubjectRecord:
     scale: float
     granularity: tuple[float, ...] | None
     coefficients: tuple[float, ...]
+    mask: str | None = None
+    start: float = 0.0
+    end: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +55,7 @@ class Settings:
     Attributes:
         prompt, seed, steps, guidance, width, height: Of this picture.
         branches: Rows that saw the references.
+        overlap: What happened where they meet.
         model: A hub id, or the name of a local folder.
         adapter: The same; nothing where no adapter was used.
         adapter_sha256: Of the adapter's weights file.
@@ -66,6 +73,7 @@ class Settings:
     model: str
     adapter: str | None = None
     adapter_sha256: str | None = None
+    overlap: Overlap = "sum"
     subjects: tuple[SubjectRecord, ...] = ()
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

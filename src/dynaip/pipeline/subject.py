@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from dynaip.adapter.card import SubjectCard
 from dynaip.pictures import PathLike, on_white, open_picture
+from dynaip.pipeline.strength import Scale, check_scale
 
 Box = Sequence[float]
 Granularity = tuple[float, float, float]
 Drawn = PathLike | Image.Image | np.ndarray | Tensor
 Mask = Drawn | Box
+Reference = PathLike | Image.Image | SubjectCard
 Grid = tuple[int, int]
 
 # A mask is drawn at some size and used at another; more than this and it is for another picture.
@@ -30,30 +33,56 @@ class Subject:
     """One subject of a picture.
 
     Attributes:
-        image: Its reference, a picture file or a picture; transparency is put on white.
+        image: Its reference, a picture file or a picture (transparency is put on white); a subject
+            card or its `.safetensors` file; or a list of these, several views of one subject.
         mask: Where in the picture it goes; nothing for everywhere. A picture or its file (white is
             the subject; of one with transparency, what is opaque), an array or tensor of height x
-            width (booleans, 0 to 255 whole, or 0 to 1 fractions), or a box `(left, top, right,
-            bottom)` in fractions of the picture.
-        scale: The paper's lambda, 0 for off, 1 as trained.
+            width (booleans, 0 to 255 whole, or 0 to 1 fractions), a box `(left, top, right,
+            bottom)` in fractions of the picture, or `"left"`, `"middle"` or `"right"`: halves, or
+            thirds where a subject stands in the middle.
+        scale: The paper's lambda, 0 for off, 1 as trained; one number, one for each block, or by
+            named range, such as `{"double": 1, "single": 0.5}`; see `block_scales`.
         granularity: Weights of the low, mid and high level, which sum to 1; nothing lets the router
             decide.
+        start: Share of the denoising steps that run before it comes in.
+        end: Share of the steps after which it is gone.
 
     Raises:
-        ValueError: `scale` is negative or not finite, or `granularity` is not three non-negative
-            numbers that sum to 1.
+        ValueError: A `scale` is negative or not finite, `granularity` is not three non-negative
+            numbers that sum to 1, not 0 <= start < end <= 1, or there is no view.
     """
 
-    image: PathLike | Image.Image
+    image: Reference | Sequence[Reference]
     mask: Mask | None = None
-    scale: float = 1.0
+    scale: Scale = 1.0
     granularity: Sequence[float] | None = None
+    start: float = 0.0
+    end: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.scale) and self.scale >= 0):
-            raise ValueError(f"scale must be a number from 0 up, got {self.scale}.")
+        check_scale(self.scale)
         if self.granularity is not None:
             object.__setattr__(self, "granularity", check_granularity(self.granularity))
+        if not 0 <= self.start < self.end <= 1:
+            raise ValueError(
+                "start and end are shares of the steps with 0 <= start < end <= 1, got "
+                f"{self.start} and {self.end}."
+            )
+        if isinstance(self.image, Sequence) and not len(self.image):
+            raise ValueError("A subject needs at least one picture; the list of views is empty.")
+
+    @property
+    def views(self) -> tuple[Reference, ...]:
+        """Its references, a card's file opened."""
+        several = isinstance(self.image, Sequence) and not isinstance(self.image, str)
+        views = cast(Sequence[Reference], self.image) if several else [self.image]
+        return tuple(_open_card(cast(Reference, view)) for view in views)
+
+
+def _open_card(reference: Reference) -> Reference:
+    if isinstance(reference, str | os.PathLike) and Path(reference).suffix == ".safetensors":
+        return SubjectCard.load(reference)
+    return reference
 
 
 def check_granularity(granularity: Sequence[float]) -> Granularity:

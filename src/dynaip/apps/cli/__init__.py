@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import dynaip
-from dynaip.apps.cli import demo, evaluate, generate, inspect, miniature, train
+from dynaip.apps.cli import demo, encode, evaluate, generate, inspect, miniature, train
 from dynaip.apps.cli.errors import run
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def root(
 
 
 app.command()(generate.generate)
+app.command()(encode.encode)
 app.command()(demo.demo)
 app.command()(inspect.inspect)
 app.command()(train.train)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from dynaip.adapter.attention import Overlap
     from dynaip.adapter.config import Branches
     from dynaip.pipeline.provenance import Settings, SubjectRecord
     from dynaip.pipeline.subject import Subject
@@ -27,8 +28,9 @@ class Job:
     """What one call of `dynaip generate` makes.
 
     Attributes:
-        prompt, steps, guidance, branches: As the options.
+        prompt, steps, guidance, branches, overlap: As the options.
         references: The files that `subjects` were read from.
+        masks: As they were given, none or one for each or one for all.
         subjects: As many.
         seeds: One for each picture.
         size: Height and width, those that were given.
@@ -40,6 +42,8 @@ class Job:
     references: Sequence[Path]
     subjects: Sequence[Subject]
     branches: Branches
+    masks: Sequence[str]
+    overlap: Overlap
     seeds: Sequence[int]
     steps: int
     guidance: float
@@ -91,7 +95,12 @@ def _open(job: Job, stack: contextlib.ExitStack) -> Draw:
 
     def draw(prompt: str, **arguments: Any) -> tuple[Image.Image, Tensor | None]:
         images, coefficients = personal(
-            prompt, subjects=job.subjects, branches=job.branches, return_dict=False, **arguments
+            prompt,
+            subjects=job.subjects,
+            branches=job.branches,
+            overlap=job.overlap,
+            return_dict=False,
+            **arguments,
         )
         return images[0], coefficients
 
@@ -117,17 +126,25 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
     hashes = [provenance.file_sha256(path) for path in job.references]
     adapter = provenance.file_sha256(locate(job.adapter) / WEIGHTS) if job.adapter else None
 
+    masks = [provenance.public_name(mask) for mask in job.masks] or [""]
+    masks *= len(job.references) // len(masks)
+
     def records(coefficients: Tensor) -> tuple[SubjectRecord, ...]:
-        rows = zip(job.references, hashes, job.subjects, coefficients[0].tolist(), strict=True)
+        rows = zip(
+            job.references, hashes, job.subjects, masks, coefficients[0].tolist(), strict=True
+        )
         return tuple(
             provenance.SubjectRecord(
                 name=path.name,
                 sha256=sha256,
-                scale=subject.scale,
+                scale=cast(float, subject.scale),
+                mask=mask or None,
+                start=subject.start,
+                end=subject.end,
                 granularity=tuple(subject.granularity) if subject.granularity else None,
                 coefficients=tuple(round(value, 4) for value in weights),
             )
-            for path, sha256, subject, weights in rows
+            for path, sha256, subject, mask, weights in rows
         )
 
     def describe(picture: Image.Image, seed: int, coefficients: Tensor | None) -> Settings:
@@ -139,6 +156,7 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
             width=picture.width,
             height=picture.height,
             branches=job.branches,
+            overlap=job.overlap,
             model=provenance.public_name(job.model or miniature_folder()),
             adapter=provenance.public_name(job.adapter) if job.adapter else None,
             adapter_sha256=adapter,

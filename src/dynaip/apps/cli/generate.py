@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dynaip.pipeline.subject import Subject
 
 BRANCHES = ("image", "text", "both")
+OVERLAPS = ("sum", "normalise", "priority")
+CARD = ".safetensors"
 LARGEST_SEED = 2**32 - 1
 
 
@@ -28,7 +30,7 @@ def generate(
     prompt: Annotated[str, typer.Option(help="What the picture shows.")],
     reference: Annotated[
         list[Path] | None,
-        typer.Option(help="A picture of a subject, any file and size; once for each subject."),
+        typer.Option(help="A picture of a subject, or its card; once for each subject."),
     ] = None,
     scale: Annotated[
         list[float] | None,
@@ -37,6 +39,24 @@ def generate(
     granularity: Annotated[
         list[str] | None,
         typer.Option(help="Weights low,mid,high that sum to 1; without it the router decides."),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where a reference goes: left, middle, right, a box left,top,right,bottom in "
+            "fractions, or a picture, once for each; or halves or thirds, once for all."
+        ),
+    ] = None,
+    start: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the steps before the reference comes in; one, or one each."),
+    ] = None,
+    end: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the steps after which it is gone; one, or one each."),
+    ] = None,
+    overlap: Annotated[
+        str | None, typer.Option(help="Where masks meet: sum (default), normalise, priority.")
     ] = None,
     branches: Annotated[
         str | None, typer.Option(help="Rows that see the reference: image (default), text, both.")
@@ -66,12 +86,15 @@ def generate(
 ) -> None:
     """Make pictures of the referenced subjects, as the prompt describes."""
     references = reference or []
-    if not references and (scale or granularity or branches or adapter):
+    about = (scale, granularity, mask, start, end, overlap, branches, adapter)
+    if not references and any(about):
         raise ValueError(
-            "--scale, --granularity, --branches and --adapter are about references; give a "
-            "--reference."
+            "--scale, --granularity, --mask, --start, --end, --overlap, --branches and --adapter "
+            "are about references; give a --reference."
         )
-    subjects = read_subjects(references, scale or [], granularity or [])
+    subjects = read_subjects(
+        references, scale or [], granularity or [], mask or [], start or [], end or []
+    )
     seeds = _seeds(seed, number)
     prepare_target(out, number)
     from dynaip.apps.cli.drawing import Job, draw_pictures
@@ -81,6 +104,8 @@ def generate(
         prompt=prompt,
         references=references,
         subjects=subjects,
+        masks=mask or [],
+        overlap=_overlap(overlap),
         branches=_branches(branches),
         seeds=seeds,
         steps=steps,
@@ -103,7 +128,12 @@ def generate(
 
 
 def read_subjects(
-    references: Sequence[Path], scales: Sequence[float], granularities: Sequence[str]
+    references: Sequence[Path],
+    scales: Sequence[float],
+    granularities: Sequence[str],
+    masks: Sequence[str] = (),
+    starts: Sequence[float] = (),
+    ends: Sequence[float] = (),
 ) -> list[Subject]:
     """One subject per reference, all of them checked and decoded before a model is loaded.
 
@@ -112,15 +142,57 @@ def read_subjects(
     """
     if not references:
         return []
+    from dynaip.adapter.card import SubjectCard
     from dynaip.pictures import open_picture
     from dynaip.pipeline.subject import Subject
 
-    each_scale = _for_each("--scale", scales, len(references), 1.0)
-    each_granularity = _for_each("--granularity", granularities, len(references), None)
+    count = len(references)
+    options = zip(
+        references,
+        _for_each("--scale", scales, count, 1.0),
+        _for_each("--granularity", granularities, count, None),
+        _read_masks(masks, count),
+        _for_each("--start", starts, count, 0.0),
+        _for_each("--end", ends, count, 1.0),
+        strict=True,
+    )
     return [
-        Subject(open_picture(path), scale=scale, granularity=_parse_granularity(text))
-        for path, scale, text in zip(references, each_scale, each_granularity, strict=True)
+        Subject(
+            SubjectCard.load(path) if path.suffix == CARD else open_picture(path),
+            mask=mask,
+            scale=scale,
+            granularity=parse_granularity(granularity),
+            start=start,
+            end=end,
+        )
+        for path, scale, granularity, mask, start, end in options
     ]
+
+
+def _read_masks(masks: Sequence[str], count: int) -> Sequence[Any]:
+    """One mask for each reference, or a layout for all of them."""
+    from dynaip.pictures import open_picture
+    from dynaip.pipeline.placing import LAYOUTS, PLACES, name_places
+
+    if len(masks) == 1 and masks[0] in LAYOUTS:
+        return name_places(masks[0], count)
+    if len(masks) not in (0, count):
+        raise ValueError(
+            f"--mask was given {len(masks)} times for {count} reference(s); give one for each, or "
+            f"{' or '.join(LAYOUTS)} once."
+        )
+    boxes = [_parse_box(mask) for mask in masks]
+    return [
+        mask if mask in PLACES else box or open_picture(mask)
+        for mask, box in zip(masks, boxes, strict=True)
+    ] or [None] * count
+
+
+def _parse_box(text: str) -> tuple[float, ...] | None:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return None
 
 
 def prepare_target(out: Path, number: int) -> None:
@@ -165,6 +237,12 @@ def _branches(branches: str | None) -> Any:
     return branches or "image"
 
 
+def _overlap(overlap: str | None) -> Any:
+    if overlap not in (None, *OVERLAPS):
+        raise ValueError(f"--overlap is {', '.join(OVERLAPS)}; got {overlap!r}.")
+    return overlap or "sum"
+
+
 def _for_each(option: str, values: Sequence[Any], count: int, default: Any) -> Sequence[Any]:
     if len(values) not in (0, 1, count):
         raise ValueError(
@@ -174,7 +252,7 @@ def _for_each(option: str, values: Sequence[Any], count: int, default: Any) -> S
     return values if len(values) == count else [*values, default][:1] * count
 
 
-def _parse_granularity(text: str | None) -> list[float] | None:
+def parse_granularity(text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:

@@ -1,0 +1,53 @@
+"""`dynaip encode`: a reference picture to a subject card, which needs no image encoder again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model
+
+
+def encode(
+    picture: Annotated[list[Path], typer.Argument(help="A picture of the subject, or more views.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The card, a .safetensors file.")],
+    fused: Annotated[
+        bool, typer.Option("--fused", help="A third of the size; its granularity is then fixed.")
+    ] = False,
+    granularity: Annotated[
+        str | None, typer.Option(help="With --fused: weights low,mid,high that sum to 1.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
+    ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Make a card of a subject: give it where a reference goes, in place of the picture."""
+    if out.suffix != ".safetensors":
+        raise ValueError(f"A card is a .safetensors file; got {out}.")
+    from dynaip.apps.cli.generate import parse_granularity
+    from dynaip.pictures import open_picture
+    from dynaip.pipeline.subject import Subject
+
+    subject = Subject(
+        [open_picture(path) for path in picture], granularity=parse_granularity(granularity)
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pipe = load_model(model)
+    loaded = load_adapter(adapter_location(adapter, model))
+    with loaded.to(pipe.device, pipe.dtype).attach(pipe) as personal:
+        card = personal.encode_card(subject, fused=fused)
+    card.save(out)
+    coefficients = [round(value, 4) for value in card.coefficients.mean(0).tolist()]
+    if as_json:
+        result = {"path": str(out), "bytes": out.stat().st_size, "fused": card.fused}
+        typer.echo(json.dumps({**result, "coefficients": coefficients}, indent=2))
+        return
+    shares = ", ".join(f"{value:.2f}" for value in coefficients)
+    typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB  low, mid, high: {shares}")
