@@ -45,8 +45,6 @@ def test_overlap_is_chosen_at_the_call(personal: Any) -> None:
     first = draw(personal, subjects=subjects, overlap="priority")
     np.testing.assert_allclose(first, draw(personal, subjects=[Subject(RED)]), atol=1e-5)
     assert abs(first - draw(personal, subjects=subjects)).max() > SEEN
-    with pytest.raises(ValueError, match="overlap is one of"):
-        draw(personal, subjects=subjects, overlap="both")
 
 
 def test_strength_by_block(personal: Any) -> None:
