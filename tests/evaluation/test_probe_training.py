@@ -12,6 +12,7 @@ from dynaip.evaluation.probe_training import (
     LabelledRenders,
     ProbeTraining,
     factor_loss,
+    render_lessons,
     train_probe,
 )
 from dynaip.miniature.toyland import render, sample_spec
@@ -26,20 +27,25 @@ def config(*factors: str) -> ProbeConfig:
 
 def test_it_learns_to_see_scenes() -> None:
     losses: list[float] = []
-    training = ProbeTraining(renders=960, batch_size=32, learning_rate=1e-2, workers=0)
-    probe = train_probe(config("scene"), training, on_step=lambda _, loss: losses.append(loss))
-    assert len(losses) == training.steps == 30
-    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+    training = ProbeTraining(renders=320, epochs=6, batch_size=16, learning_rate=1e-2, workers=0)
+    lessons = render_lessons(config("scene"), training)
+    probe = train_probe(
+        config("scene"), training, lessons, on_step=lambda _, loss: losses.append(loss)
+    )
+    assert len(losses) == training.steps == 120
+    assert np.mean(losses[-20:]) < 0.7 * losses[0]
     specs = [sample_spec(np.random.default_rng([9, i]), split="test") for i in range(60)]
     answers = probe.read(np.stack([render(spec, SIZE).image for spec in specs]))["scene"]
     scenes = probe.config.values["scene"]
     right = [scenes[answer] == spec.scene for answer, spec in zip(answers, specs, strict=True)]
-    assert np.mean(right) > 0.6  # chance is 1 in 6
+    assert np.mean(right) > 0.5  # chance is 1 in 6
 
 
 def test_one_seed_one_probe() -> None:
-    training = ProbeTraining(renders=8, batch_size=4, workers=0)
-    first, second = (train_probe(config("scene", "glyph"), training) for _ in range(2))
+    shape = config("scene", "glyph")
+    training = ProbeTraining(renders=8, epochs=2, batch_size=4, workers=0)
+    lessons = render_lessons(shape, training)
+    first, second = (train_probe(shape, training, lessons) for _ in range(2))
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
 
@@ -55,6 +61,18 @@ def test_items_are_drawn_from_their_own_index() -> None:
     assert len(list(renders)) == 4
 
 
+def test_workers_render_the_same_lessons() -> None:
+    shape, done = config("category"), []
+    lessons = [
+        render_lessons(shape, ProbeTraining(renders=130, workers=workers), done.append)
+        for workers in (0, 1)
+    ]
+    assert (lessons[0].pictures == lessons[1].pictures).all()
+    assert (lessons[0].answers == lessons[1].answers).all()
+    assert lessons[0].pictures.shape == (130, SIZE, SIZE, 3)
+    assert done == [64, 64, 2] * 2
+
+
 def test_questions_without_an_answer_do_not_pull() -> None:
     logits = {"a": torch.randn(3, 4, requires_grad=True)}
     answers = torch.tensor([[1], [UNANSWERABLE], [2]])
@@ -66,5 +84,5 @@ def test_questions_without_an_answer_do_not_pull() -> None:
 
 
 def test_too_few_renders_are_refused() -> None:
-    with pytest.raises(ValueError, match="ask for 256 or more"):
-        ProbeTraining(renders=200, batch_size=128)
+    with pytest.raises(ValueError, match="ask for 64 or more"):
+        ProbeTraining(renders=50, batch_size=32)

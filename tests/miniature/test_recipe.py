@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,14 @@ def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     weights = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     assert pipe.image_encoder is not None
+
+
+def test_the_bundle_loads_in_a_process_that_knows_nothing_of_it(runs: Path, tmp_path: Path) -> None:
+    """Diffusers imports no class that a folder names; `load` imports ours."""
+    bundle(tiny_recipe(), runs, tmp_path)
+    code = f"import dynaip; print(type(dynaip.load({str(tmp_path)!r}).vae).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "PatchAutoencoder"
 
 
 def test_a_stage_says_which_one_is_missing(tmp_path: Path) -> None:

@@ -59,11 +59,10 @@ def corrupt(
     def centred(channels: int) -> Float[Tensor, "b c 1 1"]:
         return 2 * torch.rand(count, channels, 1, 1, generator=generator) - 1
 
-    spoilt = pictures
+    spoilt = pictures.clone()
     if autoencoder is not None:
-        spoilt = torch.where(
-            draw() < corruption.round_trip, round_trip(autoencoder, spoilt), spoilt
-        )
+        chosen = (draw() < corruption.round_trip).flatten()
+        spoilt[chosen] = round_trip(autoencoder, pictures[chosen])
     sigma = corruption.blur_sigma * draw()
     spoilt = torch.where(draw() < corruption.blur, _blur(spoilt, sigma), spoilt)
     gain = 1 + corruption.recolour_gain * centred(3)

@@ -75,9 +75,9 @@ def cost_figures(call: Callable[[], Any], command: Sequence[str]) -> list[Figure
     loaded = median_seconds(call)
     shell = measure_command(command)
     measured = (
-        ("a picture once loaded", loaded, "s", LOADED_SECONDS),
-        ("a picture from the shell", shell.seconds, "s", SHELL_SECONDS),
-        ("peak memory from the shell", shell.peak_bytes / 1e9, "GB", PEAK_GIGABYTES),
+        ("a picture, loaded", loaded, "s", LOADED_SECONDS),
+        ("a picture, from shell", shell.seconds, "s", SHELL_SECONDS),
+        ("memory, from shell", shell.peak_bytes / 1e9, "GB", PEAK_GIGABYTES),
     )
     return [
         Figure(

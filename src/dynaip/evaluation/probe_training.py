@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -26,18 +26,20 @@ class ProbeTraining:
     """How a probe is trained.
 
     Attributes:
-        renders: Pictures rendered, each seen once.
-        batch_size: Pictures a step.
+        renders: Pictures rendered.
+        epochs: Times each is seen, every time spoilt in another way.
+        batch_size: Pictures a step; small, since steps are what is short.
         learning_rate: Peak of the one-cycle schedule.
         weight_decay: AdamW's.
         seed: Of weights, renders and corruptions; another seed makes another, comparable probe.
-        workers: Processes that render; 0 renders between steps.
+        workers: Processes that render; 0 renders in this one.
         corruption: What happens to the renders.
     """
 
-    renders: int = 80_000
-    batch_size: int = 128
-    learning_rate: float = 3e-3
+    renders: int = 40_000
+    epochs: int = 4
+    batch_size: int = 32
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
     seed: int = 0
     workers: int = 1
@@ -53,20 +55,29 @@ class ProbeTraining:
     @property
     def steps(self) -> int:
         """Optimiser steps."""
-        return self.renders // self.batch_size
+        return self.epochs * (self.renders // self.batch_size)
+
+
+class Lessons(NamedTuple):
+    """Pictures, 0 to 255, and the index of the true value of each factor."""
+
+    pictures: UInt8[np.ndarray, "b y x 3"]
+    answers: Int[np.ndarray, "b k"]
 
 
 def train_probe(
     config: ProbeConfig,
     training: ProbeTraining,
+    lessons: Lessons,
     autoencoder: nn.Module | None = None,
     on_step: Callable[[int, float], Any] | None = None,
 ) -> Probe:
-    """Trains a probe on concepts of the training split.
+    """Trains a probe.
 
     Args:
         config: Its shape.
-        training: How long and on what.
+        training: How long and how.
+        lessons: What from; see `render_lessons`.
         autoencoder: The base's, so that the probe knows what its round trip looks like.
         on_step: Called with the number of steps done and the loss, in nats per factor.
     """
@@ -76,14 +87,15 @@ def train_probe(
         probe.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=training.steps, pct_start=0.2
+        optimizer, training.learning_rate, total_steps=training.steps, pct_start=0.15
     )
     generator = torch.Generator().manual_seed(training.seed)
-    for step, (pictures, answers) in enumerate(_batches(config, training), 1):
-        spoilt = corrupt(as_tensor(pictures), training.corruption, generator, autoencoder)
+    for step, batch in enumerate(_batches(lessons, training), 1):
         with torch.autocast("cpu", torch.bfloat16):
+            pictures = as_tensor(batch.pictures)
+            spoilt = corrupt(pictures, training.corruption, generator, autoencoder)
             logits = probe(spoilt.contiguous(memory_format=torch.channels_last))
-        loss = factor_loss(logits, torch.from_numpy(answers))
+        loss = factor_loss(logits, torch.from_numpy(batch.answers))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
@@ -92,6 +104,15 @@ def train_probe(
         if on_step is not None:
             on_step(step, loss.item())
     return probe.eval()
+
+
+def _batches(lessons: Lessons, training: ProbeTraining) -> Iterator[Lessons]:
+    rng = np.random.default_rng(training.seed)
+    for _ in range(training.epochs):
+        order = rng.permutation(len(lessons.pictures))
+        for start in range(0, len(order) - training.batch_size + 1, training.batch_size):
+            chosen = order[start : start + training.batch_size]
+            yield Lessons(lessons.pictures[chosen], lessons.answers[chosen])
 
 
 def factor_loss(
@@ -122,21 +143,29 @@ class LabelledRenders(Dataset[tuple[np.ndarray, np.ndarray]]):
         return render(spec, self.size).image, np.concatenate(list(answers.values()))
 
 
-def _batches(
-    config: ProbeConfig, training: ProbeTraining
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    count = training.steps * training.batch_size
-    return iter(
-        DataLoader(
-            LabelledRenders(training.seed, count, config.size, config.values),
-            batch_size=training.batch_size,
-            num_workers=training.workers,
-            prefetch_factor=4 if training.workers else None,
-            collate_fn=_stack,
-        )
+def render_lessons(
+    config: ProbeConfig, training: ProbeTraining, on_renders: Callable[[int], Any] | None = None
+) -> Lessons:
+    """Renders what a probe is trained on: concepts of the training split.
+
+    Args:
+        config: Picture size, factors and their values.
+        training: How many, and from which seed.
+        on_renders: Called with how many more are done.
+    """
+    loader = DataLoader(
+        LabelledRenders(training.seed, training.renders, config.size, config.values),
+        batch_size=64,
+        num_workers=training.workers,
+        collate_fn=_stack,
     )
+    parts = []
+    for part in loader:
+        parts.append(part)
+        if on_renders is not None:
+            on_renders(len(part.pictures))
+    return Lessons(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _stack(items: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    pictures, answers = zip(*items, strict=True)
-    return np.stack(pictures), np.stack(answers)
+def _stack(items: list[tuple[np.ndarray, np.ndarray]]) -> Lessons:
+    return Lessons(*(np.stack(arrays) for arrays in zip(*items, strict=True)))

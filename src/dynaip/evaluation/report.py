@@ -12,6 +12,8 @@ from typing import Any
 from dynaip.evaluation.figures import Figure
 
 COLUMNS = ("figure", "value", "95 %", "target", "", "accuracy", "yardstick", "chance", "pictures")
+# As many of them as a terminal of 80 characters has room for.
+TERMINAL_COLUMNS = 7
 NOT_MEASURABLE = "probe < 0.9"
 
 

@@ -264,8 +264,9 @@ class Attachment:
     def branches(self, branches: Branches | BlockBranches) -> None:
         if not isinstance(branches, BlockBranches):
             branches = BlockBranches(double=branches, single=branches)
-        if self._prompt is not None:
-            _check_rows(self._prompt, branches)
+        for prompt in (self._prompt, self._negative):
+            if prompt is not None:
+                _check_rows(prompt, branches)
         self._branches = branches
         for site, processor in zip(self.sites, self._processors, strict=True):
             processor.rows = branches.rows(site)

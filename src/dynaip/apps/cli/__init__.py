@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import dynaip
-from dynaip.apps.cli import demo, encode, evaluate, generate, inspect, miniature, train
+from dynaip.apps.cli import convert, demo, encode, evaluate, generate, inspect, miniature, train
 from dynaip.apps.cli.errors import run
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command()(generate.generate)
 app.command()(encode.encode)
 app.command()(demo.demo)
 app.command()(inspect.inspect)
+app.command()(convert.convert)
 app.command()(train.train)
 app.add_typer(miniature.app, name="miniature")
 app.add_typer(evaluate.app, name="evaluate")

@@ -32,7 +32,7 @@ def train_probe(
     autoencoder: Annotated[
         Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
     ] = None,
-    renders: Annotated[int, typer.Option(help="Pictures to render and learn from.")] = 80_000,
+    renders: Annotated[int, typer.Option(help="Pictures to render and learn from.")] = 40_000,
     size: Annotated[int, typer.Option(min=16, help="Picture side in pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another probe.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that render.")] = 1,
@@ -40,17 +40,21 @@ def train_probe(
     """Train the network that reads every factor of a picture, on Toyland's renders."""
     from dynaip.evaluation.factors import probed_values
     from dynaip.evaluation.probe import ProbeConfig
-    from dynaip.evaluation.probe_training import ProbeTraining
+    from dynaip.evaluation.probe_training import ProbeTraining, render_lessons
     from dynaip.evaluation.probe_training import train_probe as train
     from dynaip.miniature.autoencoder import PatchAutoencoder
 
     training = ProbeTraining(renders=renders, seed=seed, workers=workers)
     vae = None if autoencoder is None else PatchAutoencoder.from_pretrained(autoencoder)
+    config = ProbeConfig(values=probed_values(), size=size)
     with progress_bar() as progress:
+        bar = progress.add_task("rendering", total=renders)
+        lessons = render_lessons(config, training, lambda done: progress.advance(bar, done))
         bar = progress.add_task("training the probe", total=training.steps)
         probe = train(
-            ProbeConfig(values=probed_values(), size=size),
+            config,
             training,
+            lessons,
             vae,
             on_step=lambda step, loss: progress.update(
                 bar, completed=step, description=f"training the probe, loss {loss:.3f}"
@@ -115,7 +119,8 @@ def miniature(
     }
     write_report(figures, provenance, out)
     _print_tables(figures)
-    Console().print(f"The rows are in {out / 'figures.jsonl'}, the page in {out / 'figures.md'}.")
+    pages = f"The rows are in {out / 'figures.jsonl'}, the page in {out / 'figures.md'}."
+    Console().print(pages, soft_wrap=True)
 
 
 def _own_adapter(folder: Path) -> Path | None:
@@ -172,13 +177,17 @@ def _cost(systems: Systems, folder: Path, adapter: Path | None, out: Path) -> li
 
 def _print_tables(figures: Sequence[Figure]) -> None:
     """One table for each group of figures."""
-    from dynaip.evaluation.report import COLUMNS, cells
+    from dynaip.evaluation.report import COLUMNS, TERMINAL_COLUMNS, cells
+
+    console = Console()
 
     for group, members in groupby(figures, key=lambda figure: figure.group):
-        table = Table(*COLUMNS, title=group, title_justify="left")
+        table = Table(box=None, title=group, title_justify="left")
+        for name in COLUMNS[:TERMINAL_COLUMNS]:
+            table.add_column(name, no_wrap=True)
         for figure in members:
-            table.add_row(*cells(figure))
-        Console().print(table)
+            table.add_row(*cells(figure)[:TERMINAL_COLUMNS])
+        console.print(table, "")
 
 
 class _Bars:

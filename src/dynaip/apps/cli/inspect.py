@@ -12,23 +12,51 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dynaip.apps.cli.checkpoints import (
+    PICKLES,
+    describe_adapter,
+    describe_base,
+    describe_pickle,
+    describe_shapes,
+)
+
 Facts = dict[str, Any]
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="An adapter, a model, a run, a picture, weights.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="An adapter, a model, a run, a picture, weights.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="FLUX.1-dev or FLUX.1-schnell: its sizes, and the memory.")
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=0, help="Subjects to count with --base.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say what a folder or a file is: its kind, its size, its settings."""
-    facts = describe(path)
+    if (path is None) == (base is None):
+        raise ValueError("Give either something to look at, or --base with a base's name.")
+    facts = describe(path) if path is not None else describe_base(str(base), subjects)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        shown = json.dumps(value, indent=2) if isinstance(value, dict) else str(value)
-        table.add_row(name, shown)
+        table.add_row(name, _shown(name, value))
     Console().print(table)
+
+
+def _shown(name: str, value: object) -> str:
+    """JSON where it nests, and what is in memory in gigabytes."""
+    if isinstance(value, dict):
+        if name == "memory":
+            value = json.loads(json.dumps(value), parse_int=_gigabytes)
+        return json.dumps(value, indent=2)
+    return str(value)
+
+
+def _gigabytes(digits: str) -> str:
+    return f"{int(digits) / 1e9:.2f} GB"
 
 
 def describe(path: Path) -> Facts:
@@ -52,7 +80,11 @@ def describe(path: Path) -> Facts:
 
 def _describe_file(path: Path) -> Facts:
     if path.suffix == ".safetensors":
-        return {"kind": "weights", **_weights(path)}
+        header = _header(path)
+        shapes = {name: entry["shape"] for name, entry in header.items()}
+        return describe_shapes(path, shapes, _size(path, header))
+    if path.suffix in PICKLES:
+        return describe_pickle(path)
     from dynaip.pipeline.provenance import read_settings
 
     return {"kind": "picture made by dynaip", **read_settings(path).to_dict()}
@@ -76,13 +108,15 @@ def _describe_model(folder: Path) -> Facts:
 
 
 def _part(folder: Path) -> Facts:
-    files = [_weights(path) for path in sorted(folder.glob("*.safetensors"))]
+    files = [_size(path, _header(path)) for path in sorted(folder.glob("*.safetensors"))]
     return {name: sum(file[name] for file in files) for name in ("parameters", "bytes") if files}
 
 
 def _describe_configured(folder: Path) -> Facts:
     config = _read_json(folder / "config.json")
-    kind = "adapter" if _is_adapter(folder / "config.json") else config.get("_class_name")
+    if _is_adapter(folder / "config.json"):
+        return {"kind": "adapter", **describe_adapter(config), **_part(folder), "config": config}
+    kind = config.get("_class_name")
     kind = kind or ", ".join(config.get("architectures", [])) or "weights with a config"
     return {"kind": kind, **_part(folder), "config": config}
 
@@ -125,8 +159,8 @@ def _read_json(path: Path) -> Facts:
     return values
 
 
-def _weights(path: Path) -> Facts:
-    """Parameters, bytes and precisions of a safetensors file, from its header alone."""
+def _header(path: Path) -> Facts:
+    """Every tensor's entry in a safetensors file, which is checked to be whole."""
     broken = f"{path} is no safetensors file, or was cut short; copy it again."
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -136,11 +170,22 @@ def _weights(path: Path) -> Facts:
         try:
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            parameters = sum(math.prod(entry["shape"]) for entry in header.values())
             end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-            precisions = sorted({entry["dtype"] for entry in header.values()})
+            header = {
+                name: {"shape": tuple(map(int, entry["shape"])), "dtype": str(entry["dtype"])}
+                for name, entry in header.items()
+            }
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(broken) from error
     if size != 8 + length + end:
         raise ValueError(broken)
-    return {"parameters": parameters, "bytes": size, "precision": ", ".join(precisions)}
+    return header
+
+
+def _size(path: Path, header: Facts) -> Facts:
+    """Parameters, bytes and precisions."""
+    return {
+        "parameters": sum(math.prod(entry["shape"]) for entry in header.values()),
+        "bytes": path.stat().st_size,
+        "precision": ", ".join(sorted({entry["dtype"] for entry in header.values()})),
+    }
