@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,6 +98,8 @@ def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() ->
     together = base(asked).astype(int)
     assert together.shape == (2, tiny.SIZE, tiny.SIZE, 3)
     assert abs(together[1] - base(asked[1:])[0]).max() <= 1
+    reseeded = [dataclasses.replace(request, seed=7) for request in asked]
+    assert abs(base(reseeded).astype(int) - together).max() > 1
     with tiny.adapter().attach(pipe) as personal:
         made = {
             branches: PersonalGenerator(personal, weights=("w", "a"), branches=branches, **settings)

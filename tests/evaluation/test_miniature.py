@@ -151,6 +151,19 @@ def test_a_copied_picture_keeps_the_concept_and_fails_the_prompt(
         assert abs(figure.above_chance) < 0.3, factor
 
 
+def test_what_the_base_cannot_do_is_not_held_against_the_adapter(
+    probe: Knowing, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
+) -> None:
+    deaf = Renderer(probe, [*trials[0], *trials[1]], lambda trial, _: trial.source or trial.target)
+    adapter = Renderer(probe, trials[1], lambda trial, _: trial.source)
+    figures = measure(probe, deaf, adapter, tmp_path)
+    for factor in PROMPTED:
+        figure = figures["adapter", f"prompted {factor}"]
+        assert figure.value == 1
+        assert figure.yardstick < 0.6
+        assert figure.measurable
+
+
 def test_nothing_is_made_twice_and_more_subjects_only_add(
     probe: Knowing, base: Renderer, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
 ) -> None:
