@@ -20,7 +20,7 @@ from dynaip.miniature.base import BaseTask, GuidanceTask
 from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.encoders import captioned, factors_in_words
 from dynaip.miniature.pairs import ToylandPairs
-from dynaip.miniature.recipe import STAGES, build_task, bundle, load_recipe
+from dynaip.miniature.recipe import STAGES, build_task, bundle, load_recipe, unbundle
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
 from dynaip.training.task import Task
@@ -68,6 +68,32 @@ def test_the_bundle_loads_in_a_process_that_knows_nothing_of_it(runs: Path, tmp_
     code = f"import dynaip; print(type(dynaip.load({str(tmp_path)!r}).vae).__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "PatchAutoencoder"
+
+
+def test_training_goes_on_from_a_bundle(runs: Path, tmp_path: Path) -> None:
+    bundle(tiny_recipe(), runs, tmp_path / "bundle")
+    unbundle(tmp_path / "bundle", tmp_path / "runs")
+    start = tmp_path / "bundle" / "transformer"
+    task = build_task("base", tiny_recipe(), tmp_path / "runs", start)
+    assert isinstance(task, BaseTask)
+    stored = load_file(start / "diffusion_pytorch_model.safetensors")
+    for name, tensor in task.transformer.state_dict().items():
+        assert torch.equal(tensor, stored[name].float()), name
+    assert build_task("guidance", tiny_recipe(), tmp_path / "runs")
+    with pytest.raises(ValueError, match="already there"):
+        unbundle(tmp_path / "bundle", tmp_path / "runs")
+    with pytest.raises(ValueError, match="lacks image_encoder"):
+        unbundle(tmp_path / "runs", tmp_path / "more")
+
+
+def test_only_the_base_goes_on_from_other_weights_and_only_of_its_shape(runs: Path) -> None:
+    start = runs / "base" / "export" / "transformer"
+    with pytest.raises(ValueError, match="Only stage base"):
+        build_task("guidance", tiny_recipe(), runs, start)
+    wider = tiny_recipe()
+    wider["transformer"]["num_attention_heads"] = 2
+    with pytest.raises(ValueError, match="another shape"):
+        build_task("base", wider, runs, start)
 
 
 def test_a_stage_says_which_one_is_missing(tmp_path: Path) -> None:

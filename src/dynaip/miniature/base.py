@@ -91,8 +91,8 @@ class BaseTask(nn.Module):
         self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the transformer; prompts are strings and stay outside."""
-        self.transformer.compile(*args, **kwargs)
+        """Compiles the blocks, once for all of a kind; prompts are strings and stay outside."""
+        self.transformer.compile_repeated_blocks(*args, **kwargs)
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
         return PromptedPictures(

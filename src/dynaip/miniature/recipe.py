@@ -7,6 +7,7 @@ folder. `bundle` puts the exports together into a folder that `FluxPipeline.from
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dynaip.miniature.encoders import EncoderTask
 from dynaip.recipes import read_recipe
 
 STAGES = ("vae", "encoder", "base", "guidance")
+ENCODER_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "image_encoder")
 
 
 def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
@@ -34,7 +36,7 @@ def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
 
 
 def build_task(
-    stage: str, recipe: dict[str, Any], runs: Path
+    stage: str, recipe: dict[str, Any], runs: Path, start: Path | None = None
 ) -> AutoencoderTask | EncoderTask | BaseTask:
     """The task of one stage, over the exports of the stages before it.
 
@@ -42,10 +44,13 @@ def build_task(
         stage: One of `STAGES`.
         recipe: As `load_recipe` reads it.
         runs: Folder that holds a run folder for each stage.
+        start: Folder of the transformer that stage `base` goes on from, instead of a new one.
 
     Raises:
-        ValueError: The stage is unknown, or an earlier one has not finished.
+        ValueError: The stage is unknown, an earlier one has not finished, or `start` does not fit.
     """
+    if start is not None and stage != "base":
+        raise ValueError(f"Only stage base can go on from other weights, not {stage!r}.")
     if stage == "vae":
         vae = PatchAutoencoder(**recipe["vae"])
         return AutoencoderTask(vae, recipe["vae"]["sample_size"], recipe["vae_pictures"])
@@ -60,7 +65,10 @@ def build_task(
     if stage == "base":
         torch.manual_seed(0)
         transformer = FluxTransformer2DModel(**recipe["transformer"])
-        initialise(transformer)
+        if start is None:
+            initialise(transformer)
+        else:
+            _load_weights(transformer, start)
         return BaseTask(assemble(recipe, runs, transformer), runs / "cache", **recipe["pictures"])
     if stage == "guidance":
         transformer = FluxTransformer2DModel.from_pretrained(_export(runs, "base", "transformer"))
@@ -107,6 +115,34 @@ def bundle(recipe: dict[str, Any], runs: Path, target: Path) -> None:
     for part in encoders:
         path = target / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
+
+
+def unbundle(source: Path, runs: Path) -> None:
+    """Writes a bundle's parts as the exports of the stages that made them: `bundle`, backwards.
+
+    With it the training of a shipped miniature goes on where only the bundle is left.
+
+    Raises:
+        ValueError: The bundle lacks a part, or a run is already there.
+    """
+    parts = {name: runs / "encoder" / "export" / name for name in ENCODER_PARTS}
+    parts |= {"vae": runs / "vae" / "export" / "vae"}
+    parts |= {"transformer": runs / "base" / "export" / "transformer"}
+    if missing := sorted(name for name in parts if not (source / name).is_dir()):
+        raise ValueError(f"{source} is not a bundle: it lacks {', '.join(missing)}.")
+    if there := sorted(str(target) for target in parts.values() if target.exists()):
+        raise ValueError(f"{there[0]} is already there; choose another --runs.")
+    for name, target in parts.items():
+        shutil.copytree(source / name, target)
+
+
+def _load_weights(transformer: FluxTransformer2DModel, folder: Path) -> None:
+    """Loads another run's transformer of the same shape."""
+    found = FluxTransformer2DModel.from_pretrained(folder, torch_dtype=torch.float32)
+    wanted = {name: tensor.shape for name, tensor in transformer.state_dict().items()}
+    if {name: tensor.shape for name, tensor in found.state_dict().items()} != wanted:
+        raise ValueError(f"The transformer in {folder} has another shape than the recipe's.")
+    transformer.load_state_dict(found.state_dict())
 
 
 def _export(runs: Path, stage: str, name: str) -> Path:

@@ -55,10 +55,14 @@ def train(
     recipe: Recipe = "64px",
     runs: Runs = Path("runs/miniature"),
     steps: Annotated[int | None, typer.Option(help="Stop after this many steps instead.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Transformer that stage base goes on from.")
+    ] = None,
 ) -> None:
     """Train a stage, or go on where it stopped; `accelerate launch -m dynaip` works too."""
     from rich.console import Console
 
+    from dynaip.evaluation.generation import hash_weights
     from dynaip.miniature.recipe import STAGES, build_task, load_recipe
     from dynaip.training.config import TrainingConfig
     from dynaip.training.loop import train as run
@@ -68,8 +72,10 @@ def train(
         settings = dict(values["train"].get(name, {}))
         if steps is not None:
             settings["steps"] = steps
-        task = build_task(name, values, runs)
+        task = build_task(name, values, runs, start)
         identity = {"stage": name, **{k: v for k, v in values.items() if k != "train"}}
+        if start is not None:
+            identity["start"] = hash_weights(start)
         export = run(task, TrainingConfig.from_dict(settings), runs / name, identity=identity)
         Console().print(f"Stage {name}: the weights are in {export}.")
 
@@ -87,3 +93,22 @@ def bundle(
 
     recipes.bundle(recipes.load_recipe(recipe), runs, target)
     Console().print(f"The miniature is in {target}.")
+
+
+@app.command()
+def unbundle(
+    source: Annotated[Path, typer.Argument(help="Bundle to take apart.")] = Path(
+        "models/miniature"
+    ),
+    runs: Runs = Path("runs/miniature"),
+) -> None:
+    """Write a bundle's parts as the stages' exports, to train on from them."""
+    from rich.console import Console
+
+    from dynaip.miniature import recipe as recipes
+
+    recipes.unbundle(source, runs)
+    Console().print(
+        f"The stages' exports are in {runs}. Go on with: dynaip miniature train --stage base "
+        f"--start {source / 'transformer'}"
+    )
