@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from dynaip.evaluation.statistics import cluster_bootstrap_ratio
+from dynaip.evaluation.statistics import (
+    cluster_bootstrap,
+    cluster_bootstrap_mean,
+    cluster_bootstrap_ratio,
+    cluster_standard_error,
+    compare,
+    holm,
+    product_of_means,
+    ratio,
+    sign_flip_test,
+    smallest_detectable_difference,
+    with_count,
+)
 
 
 def test_value_is_the_ratio_of_sums() -> None:
@@ -43,3 +58,117 @@ def test_interval_of_a_share_is_the_binomial_one() -> None:
 def test_nothing_to_measure_by_is_not_a_number(standard: np.ndarray) -> None:
     interval = cluster_bootstrap_ratio(standard + 1, standard, np.arange(len(standard)))
     assert np.isnan(interval).all()
+
+
+def test_products_are_the_naive_ones() -> None:
+    cp, pf = np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.5, 1.0])
+    clusters = np.arange(3)
+    of_means = cluster_bootstrap(with_count(cp, pf), clusters, product_of_means)
+    of_products = cluster_bootstrap_mean(cp * pf, clusters)
+    assert of_means.value == pytest.approx(cp.mean() * pf.mean()) == 0.25
+    assert of_products.value == pytest.approx(np.mean(cp * pf))
+
+
+def test_bootstrap_of_the_product_is_as_wide_as_the_delta_method_says() -> None:
+    rng = np.random.default_rng(1)
+    cp, pf = rng.normal(0.7, 0.2, 400), rng.normal(0.9, 0.1, 400)
+    interval = cluster_bootstrap(with_count(cp, pf), np.arange(400), product_of_means)
+    error = np.std(cp * pf.mean() + pf * cp.mean()) / 20
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * error, rel=0.08)
+
+
+def test_three_subjects_that_all_improve_prove_little() -> None:
+    better, worse = with_count(np.full(9, 0.9)), with_count(np.full(9, 0.8))
+    # Two of the eight patterns of signs are as extreme: all plus and all minus.
+    assert sign_flip_test(better, worse, np.repeat([0, 1, 2], 3), ratio) == 0.25
+
+
+def test_sign_flips_are_exact_against_enumeration() -> None:
+    first, second = np.random.default_rng(2).random((2, 24))
+    clusters = np.repeat(np.arange(8), 3)
+    sums = (first - second).reshape(8, 3).sum(1)
+    seen = abs(sums.sum())
+    count = sum(
+        abs(np.dot(signs, sums)) >= seen - 1e-12 for signs in itertools.product((1, -1), repeat=8)
+    )
+    p = sign_flip_test(with_count(first), with_count(second), clusters, ratio)
+    assert p == count / 2**8
+
+
+def test_random_sign_flips_agree_with_the_normal_test() -> None:
+    rng = np.random.default_rng(3)
+    differences = rng.normal(0.2, 1, 100)
+    zeros = np.zeros(100)
+    p = sign_flip_test(with_count(differences), with_count(zeros), np.arange(100), ratio)
+    z = differences.sum() / np.sqrt(np.square(differences).sum())
+    assert p == pytest.approx(2 * (1 - NormalDist().cdf(abs(z))), abs=0.02)
+
+
+def test_p_values_of_equal_methods_are_uniform() -> None:
+    rng = np.random.default_rng(4)
+    clusters = np.repeat(np.arange(10), 3)
+    p_values = [
+        sign_flip_test(
+            *(with_count(rng.random(30), rng.random(30)) for _ in range(2)),
+            clusters,
+            product_of_means,
+        )
+        for _ in range(200)
+    ]
+    assert np.mean(np.array(p_values) < 0.1) == pytest.approx(0.1, abs=0.06)
+
+
+def test_a_comparison_finds_what_is_there() -> None:
+    rng = np.random.default_rng(5)
+    subject = np.repeat(rng.normal(0, 0.2, 50), 9)
+    noise = rng.normal(0, 0.05, (2, 450))
+    clusters = np.repeat(np.arange(50), 9)
+    first, second = with_count(0.6 + subject + noise[0]), with_count(0.5 + subject + noise[1])
+    found = compare(first, second, clusters, ratio)
+    assert found.difference.low < 0.1 < found.difference.high
+    assert found.p < 0.001
+    # The subjects' own differences cancel, because both methods are judged on the same ones.
+    alone = cluster_bootstrap_mean(first[:, 0], clusters)
+    assert found.difference.high - found.difference.low < (alone.high - alone.low) / 5
+    assert found.detectable == pytest.approx(2.8 * 0.05 * np.sqrt(2 / 450), rel=0.2)
+
+
+def test_nothing_in_common_is_not_a_number() -> None:
+    nothing = np.zeros((0, 2))
+    found = compare(nothing, nothing, np.zeros(0), ratio)
+    assert np.isnan([*found.difference, found.p, found.detectable]).all()
+
+
+def test_holm() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    adjusted = holm([np.nan, 0.02])
+    assert np.isnan(adjusted[0])
+    assert adjusted[1] == 0.02
+
+
+def test_standard_error_without_clusters_is_the_plain_one() -> None:
+    values = np.random.default_rng(6).random(30)
+    expected = values.std(ddof=1) / np.sqrt(30)
+    assert cluster_standard_error(values, np.arange(30)) == pytest.approx(expected)
+
+
+def test_standard_error_of_two_ways_adds_both() -> None:
+    rng = np.random.default_rng(7)
+    voters, items = np.divmod(np.arange(40 * 30), 30)
+    values = rng.normal(0, 1, 40)[voters] + rng.normal(0, 1, 30)[items] + rng.normal(0, 1, 1200)
+    expected = np.sqrt(1 / 40 + 1 / 30)
+    assert cluster_standard_error(values, voters, items) == pytest.approx(expected, rel=0.3)
+    assert cluster_standard_error(values, voters) == pytest.approx(np.sqrt(1 / 40), rel=0.3)
+
+
+def test_three_ways_are_refused() -> None:
+    with pytest.raises(ValueError, match="one or two"):
+        cluster_standard_error(np.ones(2), *[np.arange(2)] * 3)
+
+
+def test_smallest_detectable_difference_of_a_full_benchmark() -> None:
+    # 150 subjects, nine pictures each, paired sd 0.18, correlation 0.1 within a subject.
+    error = 0.18 * np.sqrt((1 + 8 * 0.1) / 1350)
+    assert error == pytest.approx(0.0066, abs=5e-5)
+    assert smallest_detectable_difference(error) == pytest.approx(0.018, abs=5e-4)

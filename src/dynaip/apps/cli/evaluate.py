@@ -87,8 +87,8 @@ def miniature(
     """Measure the miniature on held-out subjects; stopped, the same command goes on."""
     import dynaip
     from dynaip.evaluation.generation import hash_weights
+    from dynaip.evaluation.miniature_report import write_report
     from dynaip.evaluation.probe import Probe
-    from dynaip.evaluation.report import write_report
     from dynaip.evaluation.suite import Suite
 
     folder = model or miniature_folder()
@@ -177,7 +177,7 @@ def _cost(systems: Systems, folder: Path, adapter: Path | None, out: Path) -> li
 
 def _print_tables(figures: Sequence[Figure]) -> None:
     """One table for each group of figures."""
-    from dynaip.evaluation.report import COLUMNS, TERMINAL_COLUMNS, cells
+    from dynaip.evaluation.miniature_report import COLUMNS, TERMINAL_COLUMNS, cells
 
     console = Console()
 

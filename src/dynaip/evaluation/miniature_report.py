@@ -1,4 +1,4 @@
-"""Figures as files: a line of JSON each, and a page of Markdown."""
+"""The miniature's figures as files: a line of JSON each, and a page of Markdown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaip.evaluation.figures import Figure
+from dynaip.evaluation.tables import markdown_table
 
 COLUMNS = ("figure", "value", "95 %", "target", "", "accuracy", "yardstick", "chance", "pictures")
 # As many of them as a terminal of 80 characters has room for.
@@ -40,8 +41,8 @@ def markdown(figures: Sequence[Figure], provenance: Mapping[str, Any]) -> str:
     """A table for each group, and what made the pictures."""
     lines = ["# Figures of the miniature", ""]
     for group, members in groupby(figures, key=lambda figure: figure.group):
-        lines += [f"## {group}", "", _row(COLUMNS), _row(["---"] * len(COLUMNS))]
-        lines += [_row(cells(figure)) for figure in members]
+        lines += [f"## {group}", ""]
+        lines += markdown_table(COLUMNS, [cells(figure) for figure in members])
         lines.append("")
     lines += ["## What was measured", ""]
     lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in provenance.items()]
@@ -72,7 +73,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-def _row(columns: Sequence[str]) -> str:
-    return "| " + " | ".join(columns) + " |"

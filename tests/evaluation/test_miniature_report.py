@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from dynaip.evaluation.figures import Figure
-from dynaip.evaluation.report import COLUMNS, NOT_MEASURABLE, cells, write_report
+from dynaip.evaluation.miniature_report import COLUMNS, NOT_MEASURABLE, cells, write_report
 
 
 def figure(**changes: object) -> Figure:
