@@ -41,7 +41,7 @@ class PromptEncoder(nn.Module):
     Args:
         pipeline: Holds both tokenizers and text encoders.
         max_length: T5 tokens that every prompt is padded to, as `FluxPipeline` does. `None` pads to
-            the batch's longest prompt, rounded up to 8: a base trained so takes any length.
+            the batch's longest prompt, rounded up to 4: a base trained so takes any length.
     """
 
     def __init__(self, pipeline: FluxPipeline, max_length: int | None = None) -> None:
@@ -70,7 +70,7 @@ def pad_tokens(
     """T5 tokens `(b, n)`; see `PromptEncoder` for the padding."""
     if max_length is None:
         longest = max(len(tokens) for tokens in tokenizer(prompts).input_ids)
-        max_length = min(-(-longest // 8) * 8, tokenizer.model_max_length)
+        max_length = min(-(-longest // 4) * 4, tokenizer.model_max_length)
     return tokenizer(
         prompts, padding="max_length", max_length=max_length, truncation=True, return_tensors="pt"
     ).input_ids

@@ -1,0 +1,1 @@
+"""Benchmarks: what is asked of a method, as a manifest, and what it answered, as a folder."""
