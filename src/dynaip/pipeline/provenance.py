@@ -7,11 +7,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image, PngImagePlugin
 
@@ -19,6 +19,9 @@ import dynaip
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.pictures import open_picture
+
+if TYPE_CHECKING:
+    from dynaip.pipeline.subject import Subject
 
 KEY = "dynaip"
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
@@ -106,6 +109,40 @@ def _subject_from(values: Mapping[str, Any]) -> SubjectRecord:
 def installed_versions() -> dict[str, str]:
     """Versions of the packages that a picture depends on."""
     return {package: metadata.version(package) for package in PACKAGES}
+
+
+def record_subjects(
+    references: Sequence[Path], subjects: Sequence[Subject], masks: Sequence[str]
+) -> Callable[[Sequence[Sequence[float]]], tuple[SubjectRecord, ...]]:
+    """Reads what does not change from picture to picture, and takes the rest later.
+
+    Args:
+        references: A file of each subject.
+        subjects: As many.
+        masks: Where each goes, in words; empty for everywhere.
+
+    Returns:
+        From the coefficients of each subject to the records.
+    """
+    hashes = [file_sha256(path) for path in references]
+
+    def record(coefficients: Sequence[Sequence[float]]) -> tuple[SubjectRecord, ...]:
+        rows = zip(references, hashes, subjects, masks, coefficients, strict=True)
+        return tuple(
+            SubjectRecord(
+                name=path.name,
+                sha256=sha256,
+                scale=cast(float, subject.scale),
+                mask=mask or None,
+                start=subject.start,
+                end=subject.end,
+                granularity=tuple(subject.granularity) if subject.granularity else None,
+                coefficients=tuple(round(value, 4) for value in weights),
+            )
+            for path, sha256, subject, mask, weights in rows
+        )
+
+    return record
 
 
 def file_sha256(path: Path) -> str:

@@ -12,7 +12,17 @@ from typing import Annotated
 import typer
 
 import dynaip
-from dynaip.apps.cli import convert, demo, encode, evaluate, generate, inspect, miniature, train
+from dynaip.apps.cli import (
+    bench,
+    convert,
+    demo,
+    encode,
+    evaluate,
+    generate,
+    inspect,
+    miniature,
+    train,
+)
 from dynaip.apps.cli.errors import run
 
 app = typer.Typer(
@@ -49,6 +59,7 @@ app.command()(convert.convert)
 app.command()(train.train)
 app.add_typer(miniature.app, name="miniature")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dynaip.adapter.attention import Overlap
     from dynaip.adapter.config import Branches
-    from dynaip.pipeline.provenance import Settings, SubjectRecord
+    from dynaip.pipeline.provenance import Settings
     from dynaip.pipeline.subject import Subject
 
 
@@ -123,29 +123,10 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
     from dynaip.pipeline import provenance
 
     versions = provenance.installed_versions()
-    hashes = [provenance.file_sha256(path) for path in job.references]
     adapter = provenance.file_sha256(locate(job.adapter) / WEIGHTS) if job.adapter else None
-
     masks = [provenance.public_name(mask) for mask in job.masks] or [""]
     masks *= len(job.references) // len(masks)
-
-    def records(coefficients: Tensor) -> tuple[SubjectRecord, ...]:
-        rows = zip(
-            job.references, hashes, job.subjects, masks, coefficients[0].tolist(), strict=True
-        )
-        return tuple(
-            provenance.SubjectRecord(
-                name=path.name,
-                sha256=sha256,
-                scale=cast(float, subject.scale),
-                mask=mask or None,
-                start=subject.start,
-                end=subject.end,
-                granularity=tuple(subject.granularity) if subject.granularity else None,
-                coefficients=tuple(round(value, 4) for value in weights),
-            )
-            for path, sha256, subject, mask, weights in rows
-        )
+    records = provenance.record_subjects(job.references, job.subjects, masks)
 
     def describe(picture: Image.Image, seed: int, coefficients: Tensor | None) -> Settings:
         return provenance.Settings(
@@ -160,7 +141,7 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
             model=provenance.public_name(job.model or miniature_folder()),
             adapter=provenance.public_name(job.adapter) if job.adapter else None,
             adapter_sha256=adapter,
-            subjects=() if coefficients is None else records(coefficients),
+            subjects=() if coefficients is None else records(coefficients[0].tolist()),
             versions=versions,
         )
 

@@ -1,0 +1,199 @@
+"""`dynaip bench`: make a benchmark's manifest, and answer it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynaip.apps.cli.drawing import progress_bar
+from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model, miniature_folder
+
+if TYPE_CHECKING:
+    from dynaip.evaluation.benchmarks.dynaip_bench import BenchSettings
+    from dynaip.evaluation.benchmarks.manifest import Manifest
+
+app = typer.Typer(no_args_is_help=True, help="Benchmarks: manifests, and pictures for them.")
+
+Out = Annotated[Path, typer.Option(help="The manifest to write.")]
+Pairs = Annotated[int, typer.Option(min=0, help="Tuples of two subjects.")]
+Triples = Annotated[int, typer.Option(min=0, help="Tuples of three subjects.")]
+Prompts = Annotated[int, typer.Option(min=1, max=6, help="Prompts for each tuple.")]
+Pictures = Annotated[int, typer.Option(min=1, help="Pictures for each prompt.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the draw and of the pictures.")]
+ModeOption = Annotated[str, typer.Option(help="Wording: verbatim (the paper's) or grammatical.")]
+OverlapOption = Annotated[str, typer.Option(help="Where boxes meet: sum, normalise, priority.")]
+
+
+@app.command("dynaip")
+def dynaip_bench(
+    pools: Annotated[Path, typer.Option(help="Folder with a folder of subjects per data type.")],
+    out: Out = Path("out/dynaip-bench/manifest.jsonl"),
+    pairs: Pairs = 107,
+    triples: Triples = 41,
+    prompts: Prompts = 6,
+    pictures: Pictures = 1,
+    mode: ModeOption = "verbatim",
+    equal_nouns: Annotated[
+        bool, typer.Option(help="Let two subjects of a tuple share their noun.")
+    ] = False,
+    boxes: Annotated[bool, typer.Option(help="Preset boxes for the subjects.")] = True,
+    overlap: OverlapOption = "sum",
+    seed: Seed = 0,
+) -> None:
+    """Draw a DynaIP-Bench (Table 3) from your own subjects: 148 tuples x 6 prompts = 888."""
+    from dynaip.evaluation.benchmarks.dynaip_bench import build_manifest, read_pools
+
+    settings = _settings(pairs, triples, prompts, pictures, mode, overlap, seed, equal_nouns, boxes)
+    _write(build_manifest(read_pools(pools), settings), out)
+
+
+@app.command()
+def toyland(
+    out: Out = Path("out/toyland-bench/manifest.jsonl"),
+    each: Annotated[int, typer.Option(min=1, help="Held-out subjects of each data type.")] = 18,
+    pairs: Pairs = 107,
+    triples: Triples = 41,
+    prompts: Prompts = 6,
+    pictures: Pictures = 1,
+    mode: ModeOption = "grammatical",
+    overlap: OverlapOption = "sum",
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(min=16, help="Side of a reference in pixels.")] = 64,
+) -> None:
+    """Draw a DynaIP-Bench whose subjects are rendered, with the truth about each."""
+    from dynaip.evaluation.benchmarks.dynaip_bench import KINDS, build_manifest
+    from dynaip.evaluation.benchmarks.toyland import render_pools
+
+    settings = _settings(pairs, triples, prompts, pictures, mode, overlap, seed)
+    with progress_bar() as progress:
+        bar = progress.add_task("Rendering subjects", total=each * len(KINDS))
+        pools = render_pools(
+            out.parent / "references",
+            each=each,
+            seed=seed,
+            size=size,
+            on_subject=lambda: progress.advance(bar),
+        )
+    _write(build_manifest(pools, settings, "toyland-bench"), out)
+
+
+@app.command()
+def run(
+    manifest: Annotated[Path, typer.Argument(help="What is asked.")],
+    out: Annotated[Path, typer.Option(help="Result folder.")],
+    model: Annotated[
+        str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
+    ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
+    ] = None,
+    no_adapter: Annotated[
+        bool, typer.Option("--no-adapter", help="The base by itself, from the prompt.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="What tables call this method.")] = "DynaIP",
+    branches: Annotated[str, typer.Option(help="image (DDS), text or both.")] = "image",
+    overlap: Annotated[
+        str | None, typer.Option(help="Where boxes meet; else as the manifest says.")
+    ] = None,
+    scale: Annotated[float, typer.Option(min=0, help="Strength of the references.")] = 1.0,
+    boxes: Annotated[bool, typer.Option(help="Use the manifest's boxes as masks.")] = True,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the pictures; else the model's.")
+    ] = None,
+    shard: Annotated[str, typer.Option(help="i/n: only this part of the work.")] = "0/1",
+) -> None:
+    """Make a manifest's pictures; stopped, the same command goes on.
+
+    `accelerate launch -m dynaip bench run …` shares the work among its processes.
+    """
+    from accelerate import PartialState
+
+    from dynaip.evaluation.benchmarks.manifest import read_manifest
+    from dynaip.evaluation.benchmarks.results import Results
+    from dynaip.evaluation.benchmarks.running import FluxPainter, Way, in_shard, paint_missing
+
+    asked = read_manifest(manifest)
+    way = Way(
+        model=str(model or miniature_folder()),
+        adapter=None if no_adapter else adapter_location(adapter, model),
+        steps=steps,
+        guidance=guidance,
+        branches=_one_of("--branches", branches, ("image", "text", "both")),
+        overlap=_one_of(
+            "--overlap",
+            overlap or asked.settings.get("overlap", "sum"),
+            ("sum", "normalise", "priority"),
+        ),
+        scale=scale,
+        boxes=boxes,
+    )
+    state = PartialState()
+    index, count = _parse_shard(shard)
+    part = (index * state.num_processes + state.process_index, count * state.num_processes)
+    pipe = load_model(model)
+    results = Results.create(out, asked, way.method(name))
+    wanted = in_shard(results, part)
+    ready = sum(each.path.is_file() for each in wanted)
+    with progress_bar() as progress:
+        bar = progress.add_task("Drawing", total=len(wanted), completed=ready)
+        painter = pipe
+        if way.adapter is not None:
+            painter = load_adapter(way.adapter).to(pipe.device, pipe.dtype).attach(pipe)
+        made = paint_missing(
+            results,
+            FluxPainter(painter, way, size),
+            shard=part,
+            on_picture=lambda each: progress.advance(bar),
+        )
+    typer.echo(f"{made} pictures made, {ready} were there; they are in {out / 'pictures'}.")
+
+
+def _settings(
+    pairs: int,
+    triples: int,
+    prompts: int,
+    pictures: int,
+    mode: str,
+    overlap: str,
+    seed: int,
+    equal_nouns: bool = False,
+    boxes: bool = True,
+) -> BenchSettings:
+    from dynaip.evaluation.benchmarks.dynaip_bench import BenchSettings
+
+    return BenchSettings(
+        pairs=pairs,
+        triples=triples,
+        prompts=prompts,
+        pictures=pictures,
+        mode=_one_of("--mode", mode, ("verbatim", "grammatical")),
+        overlap=overlap,
+        seed=seed,
+        equal_nouns=equal_nouns,
+        boxes=boxes,
+    )
+
+
+def _write(manifest: Manifest, out: Path) -> None:
+    from dynaip.evaluation.benchmarks.manifest import write_manifest
+
+    write_manifest(manifest, out)
+    count = sum(len(case.seeds) for case in manifest.cases)
+    typer.echo(f"{len(manifest.cases)} cases, {count} pictures to make: {out}.")
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        raise ValueError(f"{option} is {', '.join(choices[:-1])} or {choices[-1]}; got {value!r}.")
+    return value
+
+
+def _parse_shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ValueError(f"--shard is i/n with 0 <= i < n, such as 0/4; got {text!r}.")
+    return int(index), int(count)

@@ -1,0 +1,209 @@
+"""Pictures for a manifest: resumable, in shards, each with its settings inside."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import FluxPipeline
+from PIL import Image
+
+from dynaip.adapter.attention import Overlap
+from dynaip.adapter.config import Branches
+from dynaip.adapter.storage import WEIGHTS
+from dynaip.evaluation.benchmarks.manifest import Case
+from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
+from dynaip.evaluation.generation import hash_weights
+from dynaip.pipeline.flux import PersonalPipeline, default_arguments
+from dynaip.pipeline.provenance import (
+    Settings,
+    file_sha256,
+    installed_versions,
+    public_name,
+    record_subjects,
+    save_picture,
+)
+from dynaip.pipeline.subject import Subject
+
+Painter = Callable[[Case, int], tuple[Image.Image, Settings]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Way:
+    """How the pictures of a run are made.
+
+    Attributes:
+        model, adapter: Folders or hub ids; without an adapter the base answers, from the prompt.
+        steps, guidance: Of the sampler.
+        branches: Rows that see the references; `"image"` is Dynamic Decoupling.
+        overlap: Where boxes meet.
+        scale: The paper's lambda.
+        boxes: Whether the manifest's boxes are used as masks.
+    """
+
+    model: str
+    adapter: str | None = None
+    steps: int = 20
+    guidance: float = 3.5
+    branches: Branches = "image"
+    overlap: Overlap = "sum"
+    scale: float = 1.0
+    boxes: bool = True
+
+    def method(self, name: str) -> Method:
+        """The run as a method of a table, its checkpoints named by their hashes."""
+        settings = {k: v for k, v in dataclasses.asdict(self).items() if k != "model"}
+        settings |= {"model": public_name(self.model)}
+        settings["adapter"] = public_name(self.adapter) if self.adapter else None
+        weights = {}
+        if Path(self.model).is_dir():
+            weights["transformer"] = hash_weights(Path(self.model) / "transformer")
+        if self.adapter and Path(self.adapter).is_dir():
+            weights["adapter"] = hash_weights(Path(self.adapter))
+        return Method(name=name, settings=settings, weights=weights)
+
+
+def paint_missing(
+    results: Results,
+    paint: Painter,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    on_picture: Callable[[Wanted], Any] | None = None,
+) -> int:
+    """Makes the pictures that are not there yet; each appears whole or not at all.
+
+    Args:
+        results: The result folder.
+        paint: Makes the picture of a case and a seed.
+        shard: `(i, n)`: only every n-th of the manifest's tuples, from the i-th on. Shards are of
+            all pictures, not of the missing ones, so processes that start apart do not meet.
+        on_picture: Called after each.
+
+    Returns:
+        How many were made.
+    """
+    made = 0
+    for wanted in in_shard(results, shard):
+        if wanted.path.is_file():
+            continue
+        picture, settings = paint(wanted.case, wanted.case.seeds[wanted.picture])
+        save_picture(picture, wanted.path, settings)
+        made += 1
+        if on_picture is not None:
+            on_picture(wanted)
+    return made
+
+
+def in_shard(results: Results, shard: tuple[int, int]) -> list[Wanted]:
+    """The pictures of a shard. Cases that share their subjects stay together, and are read once.
+
+    Raises:
+        ValueError: Not 0 <= i < n.
+    """
+    index, count = shard
+    if not 0 <= index < count:
+        raise ValueError(f"A shard is i/n with 0 <= i < n, got {index}/{count}.")
+    numbers: dict[Any, int] = {}
+    return [
+        wanted
+        for wanted in results.wanted()
+        if numbers.setdefault(wanted.case.subjects, len(numbers)) % count == index
+    ]
+
+
+class FluxPainter:
+    """A FLUX pipeline, alone or with an adapter, that answers the cases of a manifest.
+
+    The subjects of a case are read, encoded and projected once, and used again for as long as the
+    cases that follow have the same ones.
+
+    Args:
+        pipe: The pipeline, or the pipeline with the adapter attached.
+        way: How.
+        size: Side of the pictures in pixels; by default the model's.
+    """
+
+    def __init__(
+        self, pipe: FluxPipeline | PersonalPipeline, way: Way, size: int | None = None
+    ) -> None:
+        self.pipe, self.way = pipe, way
+        self.arguments: dict[str, Any] = {
+            "num_inference_steps": way.steps,
+            "guidance_scale": way.guidance,
+        }
+        inner = pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe
+        self.arguments |= default_arguments(inner)
+        if size is not None:
+            self.arguments |= {"height": size, "width": size}
+        side = 2 * cast(FluxPipeline, inner).vae_scale_factor
+        self.grid = (self.arguments["height"] // side, self.arguments["width"] // side)
+        self._versions = installed_versions()
+        self._adapter_sha256 = None
+        if way.adapter and (weights := Path(way.adapter) / WEIGHTS).is_file():
+            self._adapter_sha256 = file_sha256(weights)
+        self._read: tuple[Any, Any, Any] = (None, None, None)
+
+    def __call__(self, case: Case, seed: int) -> tuple[Image.Image, Settings]:
+        """The picture of a case and a seed, with its settings.
+
+        Raises:
+            ValueError: A reference cannot be used; the sentence names the case.
+        """
+        arguments = {**self.arguments, "generator": torch.Generator().manual_seed(seed)}
+        records = ()
+        if isinstance(self.pipe, PersonalPipeline):
+            try:
+                conditioning, record = self._subjects(self.pipe, case)
+            except ValueError as error:
+                raise ValueError(f"Case {case.id}: {error}") from error
+            images, coefficients = self.pipe(
+                case.prompt,
+                subjects=conditioning,
+                branches=self.way.branches,
+                return_dict=False,
+                **arguments,
+            )
+            records = record(coefficients[0].tolist())
+        else:
+            images = cast(Any, self.pipe)(case.prompt, **arguments).images
+        return images[0], self._settings(case, seed, images[0], records)
+
+    def _subjects(self, personal: PersonalPipeline, case: Case) -> tuple[Any, Any]:
+        known, *kept = self._read
+        if known != case.subjects:
+            boxes = [each.box if self.way.boxes else None for each in case.subjects]
+            subjects = [
+                Subject(list(each.references), mask=box, scale=self.way.scale)
+                for each, box in zip(case.subjects, boxes, strict=True)
+            ]
+            words = [",".join(f"{side:g}" for side in box) if box else "" for box in boxes]
+            files = [each.references[0] for each in case.subjects]
+            kept = [
+                personal.encode(subjects, self.grid, self.way.overlap),
+                record_subjects(files, subjects, words),
+            ]
+            self._read = (case.subjects, *kept)
+        return kept[0], kept[1]
+
+    def _settings(
+        self, case: Case, seed: int, picture: Image.Image, records: tuple[Any, ...]
+    ) -> Settings:
+        way = self.way
+        return Settings(
+            prompt=case.prompt,
+            seed=seed,
+            steps=way.steps,
+            guidance=way.guidance,
+            width=picture.width,
+            height=picture.height,
+            branches=way.branches,
+            overlap=way.overlap,
+            model=public_name(way.model),
+            adapter=public_name(way.adapter) if way.adapter else None,
+            adapter_sha256=self._adapter_sha256,
+            subjects=records,
+            versions=self._versions,
+        )

@@ -1,0 +1,163 @@
+"""Generation over a manifest, on real classes at tiny size."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from dynaip.evaluation.benchmarks.dynaip_bench import BenchSettings, build_manifest
+from dynaip.evaluation.benchmarks.manifest import Case, Manifest
+from dynaip.evaluation.benchmarks.results import Method, Results
+from dynaip.evaluation.benchmarks.running import (
+    FluxPainter,
+    Way,
+    in_shard,
+    paint_missing,
+)
+from dynaip.evaluation.benchmarks.toyland import render_pools
+from dynaip.pipeline.flux import PersonalPipeline
+from dynaip.pipeline.provenance import Settings, read_settings
+from dynaip.pipeline.subject import Subject
+
+WAY = Way(model="tiny", steps=1, guidance=1.0)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    folder = tmp_path_factory.mktemp("pools")
+    pools = render_pools(folder, each=3, size=16)
+    return build_manifest(pools, BenchSettings(pairs=4, triples=0, prompts=2, pictures=2))
+
+
+@pytest.fixture(scope="module")
+def personal() -> Iterator[PersonalPipeline]:
+    with tiny.adapter().attach(tiny.pipeline()) as attached:
+        yield attached
+
+
+def results(manifest: Manifest, folder: Path) -> Results:
+    return Results.create(folder, manifest, Method(name="test"))
+
+
+def plain(case: Case, seed: int) -> tuple[Image.Image, Settings]:
+    values = {"steps": 1, "guidance": 1.0, "width": 1, "height": 1, "branches": "image"}
+    settings = Settings(prompt=case.prompt, seed=seed, model="none", **values)
+    return Image.new("RGB", (1, 1), (seed, 0, 0)), settings
+
+
+def test_only_what_is_missing_is_made(manifest: Manifest, tmp_path: Path) -> None:
+    answers = results(manifest, tmp_path)
+    assert paint_missing(answers, plain) == 16
+    gone = answers.pictures()[5]
+    gone.path.unlink()
+    seen: list[str] = []
+    assert paint_missing(answers, plain, on_picture=lambda w: seen.append(w.case.id)) == 1
+    assert seen == [gone.case.id]
+    settings = read_settings(gone.path)
+    assert (settings.prompt, settings.seed) == (gone.case.prompt, gone.case.seeds[gone.picture])
+
+
+def test_a_run_that_dies_loses_one_picture_at_most(manifest: Manifest, tmp_path: Path) -> None:
+    answers = results(manifest, tmp_path)
+
+    def dies(case: Case, seed: int) -> tuple[Image.Image, Settings]:
+        if len(answers.pictures()) == 3:
+            raise KeyboardInterrupt
+        return plain(case, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        paint_missing(answers, dies)
+    assert paint_missing(answers, plain) == 13
+    assert not answers.missing()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_share_the_work_by_tuple(manifest: Manifest, tmp_path: Path, count: int) -> None:
+    answers = results(manifest, tmp_path)
+    parts = [in_shard(answers, (index, count)) for index in range(count)]
+    assert sorted(w.path for part in parts for w in part) == sorted(
+        wanted.path for wanted in answers.wanted()
+    )
+    owners: dict[object, set[int]] = {}
+    for index, part in enumerate(parts):
+        for wanted in part:
+            owners.setdefault(wanted.case.subjects, set()).add(index)
+    assert all(len(owner) == 1 for owner in owners.values())
+    assert len({next(iter(owner)) for owner in owners.values()}) == min(count, 4)
+    with pytest.raises(ValueError, match="0 <= i < n"):
+        in_shard(answers, (count, count))
+
+
+def test_a_case_is_drawn_as_the_pipeline_draws_it(
+    manifest: Manifest, personal: PersonalPipeline
+) -> None:
+    painter = FluxPainter(personal, WAY)
+    first, second = manifest.cases[0], manifest.cases[1]
+    assert first.subjects == second.subjects
+    for case in (first, second, manifest.cases[2], first):
+        picture, settings = painter(case, 7)
+        subjects = [Subject(s.references[0], mask=s.box) for s in case.subjects]
+        assert np.array_equal(picture, draw(personal, case, subjects))
+        assert [r.name for r in settings.subjects] == [s.references[0].name for s in case.subjects]
+        assert settings.subjects[0].mask == "0,0.25,0.5,0.75"
+        assert settings.adapter_sha256 is None
+
+
+def test_boxes_scale_and_branches_are_the_way_s(
+    manifest: Manifest, personal: PersonalPipeline
+) -> None:
+    case = manifest.cases[0]
+    way = dataclasses.replace(WAY, boxes=False, scale=0.5, branches="both")
+    picture, settings = FluxPainter(personal, way)(case, 7)
+    subjects = [Subject(s.references[0], scale=0.5) for s in case.subjects]
+    assert np.array_equal(picture, draw(personal, case, subjects, branches="both"))
+    assert {record.mask for record in settings.subjects} == {None}
+    assert not np.array_equal(picture, FluxPainter(personal, WAY)(case, 7)[0])
+
+
+def test_without_an_adapter_the_base_answers(manifest: Manifest) -> None:
+    pipe = tiny.pipeline()
+    picture, settings = FluxPainter(pipe, WAY, size=16)(manifest.cases[0], 7)
+    assert picture.size == (16, 16)
+    assert settings.subjects == ()
+
+
+def test_a_reference_that_cannot_be_used_names_its_case(
+    manifest: Manifest, personal: PersonalPipeline, tmp_path: Path
+) -> None:
+    case = manifest.cases[0]
+    lost = dataclasses.replace(case.subjects[0], references=(tmp_path / "lost.png",))
+    broken = dataclasses.replace(case, subjects=(lost, case.subjects[1]))
+    with pytest.raises(ValueError, match=f"Case {case.id}: There is no picture file"):
+        FluxPainter(personal, WAY)(broken, 7)
+
+
+def test_rendered_subjects_are_held_out_and_come_again(tmp_path: Path) -> None:
+    first = render_pools(tmp_path / "a", each=2, size=16)
+    again = render_pools(tmp_path / "b", each=2, size=16)
+    for kind, subjects in first.items():
+        for one, other in zip(subjects, again[kind], strict=True):
+            assert one.truth == other.truth
+            assert one.references[0].read_bytes() == other.references[0].read_bytes()
+            assert one.truth is not None
+            assert (one.truth["kind"], one.truth["category"]) == (kind, one.name)
+
+
+def draw(
+    personal: PersonalPipeline, case: Case, subjects: list[Subject], branches: str = "image"
+) -> Image.Image:
+    return personal(
+        case.prompt,
+        subjects=subjects,
+        branches=branches,  # pyright: ignore[reportArgumentType]
+        num_inference_steps=1,
+        guidance_scale=1.0,
+        generator=torch.Generator().manual_seed(7),
+    ).images[0]
