@@ -173,3 +173,23 @@ def test_rows_beside_the_picture_see_nothing():
     assert beside.text_weight.tolist() == [[[1]]]
     masked = make().with_mask(torch.tensor([[0.5, 1.0]])).beside(2, 1).block(0)
     assert masked.image_weight.tolist() == [[[0.5, 1, 0]]]
+
+
+def test_masks_say_who_attends():
+    mask = torch.tensor([[1.0, 0.5, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0]])
+    pair = ImagePrompt.join([make(seed=1), make(seed=2)])
+    assert pair.block(0).cover is None
+    first, second = pair.with_mask(mask).block(1).cover.rows
+    assert first.tolist() == [[0, 1]]
+    assert second.tolist() == [[0, 1, 2, 3]]
+    covered = pair.with_mask(mask[[1, 0]], "priority")
+    # The second one is covered wholly, and keeps the fewest rows there are.
+    assert [rows.shape[1] for rows in covered.cover.rows] == [4, 2]
+    assert covered.block(0).cover is covered.block(1).cover
+
+
+def test_joined_references_lie_token_by_token():
+    """A kernel for unequal lengths then reads them without a copy."""
+    key = ImagePrompt.join([make(seed=1), make(seed=2)]).keys[0]
+    assert key.shape == (1, 2, 2, 5, 4)
+    assert key.transpose(2, 3).is_contiguous()

@@ -372,18 +372,28 @@ class TestBesideDiffusers:
         torch._dynamo.reset()
         # The shape checks of these tests are no part of what is compiled.
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        mask = torch.rand(1, IMAGE)
-        prompt = subject(1).with_mask(mask)
-        with attach(transformer, prompt) as attachment, torch.set_grad_enabled(grad):
+        generator = torch.Generator().manual_seed(0)
+
+        def masked(share, seed):
+            """Two subjects, each on a share of the rows; with no row at all it has to work, too."""
+            mask = (torch.rand(2, IMAGE, generator=generator) < share) * 0.7
+            return ImagePrompt.join([subject(seed), subject(seed + 10)]).with_mask(mask)
+
+        prompts = [
+            masked(share, seed).with_scale([seed / 7, 1])
+            for seed, share in enumerate((0.5, 0.2, 1.0, 0.0, 0.8))
+        ]
+        covers = [tuple(prompt.cover.lengths.tolist()) for prompt in prompts]
+        assert len(set(covers)) > 3, "the masks must differ in their number of rows"
+        with attach(transformer, prompts[0]) as attachment, torch.set_grad_enabled(grad):
             eager = run()
             transformer.compile_repeated_blocks(backend=counter, fullgraph=True)
             torch.testing.assert_close(run(), eager, atol=1e-5, rtol=1e-4)
             graphs = counter.frame_count
             assert graphs <= 4
-            for seed in (2, 3, 4):
-                new = subject(seed).with_mask(torch.rand(1, IMAGE)).with_scale(seed / 7)
-                attachment.set_prompt(new)
-                run(hidden_states=torch.randn(2, IMAGE, 8))
+            for prompt in prompts[1:]:
+                attachment.set_prompt(prompt)
+                run(hidden_states=torch.randn(2, IMAGE, 8), timestep=torch.rand(2))
             assert counter.frame_count == graphs
 
     @torch.no_grad()

@@ -114,11 +114,12 @@ class ForeignAdapter(nn.Module):
         """K, normalised where the convention says so, and V: "b 1 h m d" each."""
         heads = (-1, self.config.head_dim)
         key, value = (
-            projected(tokens).unflatten(-1, heads).transpose(1, 2).unsqueeze(1)
-            for projected in (block.to_k_ip, block.to_v_ip)
+            projected(tokens).unflatten(-1, heads) for projected in (block.to_k_ip, block.to_v_ip)
         )
         eps = self.config.convention.key_norm_eps
-        return key if eps is None else F.rms_norm(key, key.shape[-1:], eps=eps), value
+        if eps is not None:
+            key = F.rms_norm(key, key.shape[-1:], eps=eps)
+        return key.transpose(1, 2).unsqueeze(1), value.transpose(1, 2).unsqueeze(1)
 
     @classmethod
     def from_file(

@@ -28,9 +28,11 @@ class BlockProjection(nn.Module):
             head_dim: Width of a head of the base.
             norm_eps: Epsilon of the parameterless RMSNorm on K; `None` leaves K as projected.
         """
-        key = self.to_k(tokens).unflatten(-1, (-1, head_dim)).transpose(1, 2)
-        value = self.to_v(tokens).unflatten(-1, (-1, head_dim)).transpose(1, 2)
+        key, value = (
+            projected(tokens).unflatten(-1, (-1, head_dim)) for projected in (self.to_k, self.to_v)
+        )
         if norm_eps is not None:
             # The base's queries are RMS-normed; keys on the same scale keep the logits bounded.
             key = F.rms_norm(key, (head_dim,), eps=norm_eps)
-        return key, value
+        # In memory they stay token by token, which kernels for unequal lengths want.
+        return key.transpose(1, 2), value.transpose(1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from dynaip.adapter.attention import Overlap, resolve_overlap
 from dynaip.adapter.convention import Insertion
+from dynaip.adapter.grouping import Cover, can_pack, cover_rows
 
 
 class BlockPrompt(NamedTuple):
@@ -23,6 +25,7 @@ class BlockPrompt(NamedTuple):
         image_weight: λ_i · M_i for the image rows, "w s n" or "w s 1".
         text_weight: λ_i for the text rows, "w s 1": masks speak of places in the picture only.
         insertion: Where the block adds it, see `ImagePrompt`.
+        cover: The image rows that attend to each subject; `None` is all of them to all.
     """
 
     key: Tensor
@@ -30,6 +33,7 @@ class BlockPrompt(NamedTuple):
     image_weight: Tensor
     text_weight: Tensor
     insertion: Insertion = "pre_out"
+    cover: Cover | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,16 +80,28 @@ class ImagePrompt:
         """Number of blocks with keys and values."""
         return len(self.keys)
 
+    @functools.cached_property
+    def _places(self) -> Float[Tensor, "#b s n"] | None:
+        """Everybody's share of each image row, their overlap decided; `None` is all of it."""
+        if self.mask is not None:
+            return resolve_overlap(self.mask, self.overlap)
+        if self.overlap == "sum":
+            return None
+        return resolve_overlap(self.scale.new_ones(1, self.subjects, 1), self.overlap)
+
+    @functools.cached_property
+    def cover(self) -> Cover | None:
+        """The image rows of each subject, where there are masks."""
+        if self._places is None or self._places.shape[-1] == 1:
+            return None
+        return cover_rows(self._places, can_pack(self.keys[0]))
+
     def block(self, index: int) -> BlockPrompt:
         """The part of block `index`."""
         scale = self.scale[..., index if self.scale.shape[-1] > 1 else 0, None]
-        image = scale
-        if self.mask is not None:
-            image = scale * resolve_overlap(self.mask, self.overlap)
-        elif self.overlap != "sum":
-            everywhere = self.scale.new_ones(1, self.subjects, 1)
-            image = scale * resolve_overlap(everywhere, self.overlap)
-        return BlockPrompt(self.keys[index], self.values[index], image, scale, self.insertion)
+        image = scale if self._places is None else scale * self._places
+        key, value = self.keys[index], self.values[index]
+        return BlockPrompt(key, value, image, scale, self.insertion, self.cover)
 
     def with_scale(self, scale: float | Sequence[float] | Tensor) -> ImagePrompt:
         """The same references with other weights λ.
@@ -286,12 +302,17 @@ def _concatenate(prompts: Sequence[ImagePrompt], axis: int) -> ImagePrompt:
     blocks = range(first.blocks)
     return dataclasses.replace(
         first,
-        keys=tuple(torch.cat([p.keys[i] for p in prompts], dim=axis) for i in blocks),
-        values=tuple(torch.cat([p.values[i] for p in prompts], dim=axis) for i in blocks),
+        keys=tuple(_by_token([p.keys[i] for p in prompts], axis) for i in blocks),
+        values=tuple(_by_token([p.values[i] for p in prompts], axis) for i in blocks),
         scale=torch.cat(_match_scales(prompts), dim=axis),
         mask=_join_masks(prompts, axis),
         window=_join_windows(prompts, axis),
     )
+
+
+def _by_token(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """Concatenates "b s h m d" so that it lies in memory token by token, as projections do."""
+    return torch.cat([part.transpose(2, 3) for part in parts], dim=axis).transpose(2, 3)
 
 
 def _match_batches(prompts: Sequence[ImagePrompt]) -> list[ImagePrompt]:

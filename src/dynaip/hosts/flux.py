@@ -11,119 +11,21 @@ what it saw before; and a pass without that argument is the base's own.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import inspect
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import Tensor, nn
 
-from dynaip.adapter.config import BRANCHES, Branches, DynaIPConfig
+from dynaip.adapter.config import Branches
 from dynaip.adapter.prompt import BlockPrompt, ImagePrompt
+from dynaip.hosts import checks
 from dynaip.hosts.passes import Passes
 from dynaip.hosts.processor import PINNED, TEXT_LENGTH, BlockNorms, FluxImagePromptProcessor
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Site:
-    """One attention of the base that an adapter adds to.
-
-    Attributes:
-        name: Its module's name in the transformer.
-        kind: The block's kind.
-        index: Its place in the adapter: double blocks, then single blocks.
-        heads: Its heads.
-        head_dim: Width of a head.
-        last: Whether the block is the last one, whose text rows nothing reads.
-    """
-
-    name: str
-    kind: Literal["double", "single"]
-    index: int
-    heads: int
-    head_dim: int
-    last: bool
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BlockBranches:
-    """Rows that attend to the reference, for double and single blocks apart.
-
-    Attributes:
-        double: `"image"`, `"text"` or `"both"`.
-        single: The same for single blocks.
-    """
-
-    double: Branches
-    single: Branches
-
-    def __post_init__(self) -> None:
-        """Refuses other words.
-
-        Raises:
-            ValueError: A value is none of the three.
-        """
-        for branch in (self.double, self.single):
-            if branch not in BRANCHES:
-                raise ValueError(f"branches is one of {', '.join(BRANCHES)}; got {branch!r}.")
-
-    def rows(self, site: Site) -> Branches | None:
-        """Rows at a site. Nothing reads the last block's text rows, so they are left out."""
-        branch = self.double if site.kind == "double" else self.single
-        if not site.last:
-            return branch
-        return None if branch == "text" else "image"
-
-
-def find_sites(transformer: FluxTransformer2DModel) -> tuple[Site, ...]:
-    """Every attention of the base, in the adapter's order."""
-    blocks = [f"transformer_blocks.{i}.attn" for i in range(_double(transformer))]
-    singles = len(transformer.single_transformer_blocks)
-    blocks += [f"single_transformer_blocks.{i}.attn" for i in range(singles)]
-    sites = []
-    for index, name in enumerate(blocks):
-        attention: Any = transformer.get_submodule(name)
-        sites.append(
-            Site(
-                name=name,
-                kind="single" if name.startswith("single") else "double",
-                index=index,
-                heads=attention.heads,
-                head_dim=attention.head_dim,
-                last=index == len(blocks) - 1,
-            )
-        )
-    return tuple(sites)
-
-
-def _double(transformer: FluxTransformer2DModel) -> int:
-    return len(transformer.transformer_blocks)
-
-
-def check_base(transformer: FluxTransformer2DModel, config: DynaIPConfig) -> None:
-    """Refuses an adapter that was made for another base.
-
-    Raises:
-        ValueError: Blocks, heads or widths differ.
-    """
-    sites = find_sites(transformer)
-    found = (
-        _double(transformer),
-        len(sites) - _double(transformer),
-        sites[0].heads,
-        sites[0].head_dim,
-    )
-    wanted = (config.double_blocks, config.single_blocks, config.heads, config.head_dim)
-    if found != wanted:
-        text = "{} double and {} single blocks with {} heads of width {}"
-        raise ValueError(
-            f"This adapter is for a base of {text.format(*wanted)}, and this one has "
-            f"{text.format(*found)}; use the base that the adapter was trained on."
-        )
+from dynaip.hosts.sites import BlockBranches, find_sites
 
 
 def attach(
@@ -175,7 +77,7 @@ class Attachment:
         self.sites = find_sites(transformer)
         self._modules: list[Any] = [transformer.get_submodule(site.name) for site in self.sites]
         self._originals = [module.processor for module in self._modules]
-        _check_free(self._originals)
+        checks.check_free(self._originals)
         self._processors = [FluxImagePromptProcessor(site.index) for site in self.sites]
         self.passes = Passes()
         self._prompt: ImagePrompt | None = None
@@ -214,8 +116,8 @@ class Attachment:
         )
         for given in (prompt, negative):
             if given is not None:
-                _check_prompt(given, self.sites)
-                _check_rows(given, self._branches)
+                checks.check_prompt(given, self.sites)
+                checks.check_rows(given, self._branches)
         self._prompt, self._negative = prompt, negative
         self._forget()
         self._load(prompt, None, 0)
@@ -266,7 +168,7 @@ class Attachment:
             branches = BlockBranches(double=branches, single=branches)
         for prompt in (self._prompt, self._negative):
             if prompt is not None:
-                _check_rows(prompt, branches)
+                checks.check_rows(prompt, branches)
         self._branches = branches
         for site, processor in zip(self.sites, self._processors, strict=True):
             processor.rows = branches.rows(site)
@@ -343,7 +245,7 @@ class Attachment:
             kwargs = {**dict(zip(_FORWARD_ARGUMENTS, args, strict=False)), **kwargs}
         image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
         appended = self._count_appended(image, kwargs.get("img_ids"))
-        _check_pass(prompt, image.shape[0], image.shape[1] - appended)
+        checks.check_pass(prompt, image.shape[0], image.shape[1] - appended)
         self._load(prompt, self._active(prompt), appended)
         joint = {**(kwargs.get("joint_attention_kwargs") or {}), TEXT_LENGTH: text.shape[1]}
         if transformer.gradient_checkpointing and torch.is_grad_enabled():
@@ -378,55 +280,6 @@ class Attachment:
 
 
 _FORWARD_ARGUMENTS = tuple(inspect.signature(FluxTransformer2DModel.forward).parameters)[1:]
-
-
-def _check_free(processors: list[Any]) -> None:
-    if any(isinstance(processor, FluxImagePromptProcessor) for processor in processors):
-        raise ValueError(
-            "An adapter is attached to this transformer already; detach it first, or set its "
-            "prompt instead."
-        )
-    if strangers := {type(p).__name__ for p in processors if type(p) is not FluxAttnProcessor}:
-        raise ValueError(
-            f"This transformer has other attention processors ({', '.join(sorted(strangers))}); "
-            "unload what put them there, such as a stock IP-Adapter, before attaching."
-        )
-
-
-def _check_prompt(prompt: ImagePrompt, sites: tuple[Site, ...]) -> None:
-    heads, head_dim = prompt.keys[0].shape[2], prompt.keys[0].shape[4]
-    found = (prompt.blocks, heads, head_dim)
-    double_only = prompt.insertion == "post_ff"
-    blocks = sum(site.kind == "double" for site in sites) if double_only else len(sites)
-    wanted = (blocks, sites[0].heads, sites[0].head_dim)
-    if found != wanted:
-        text = "{} double blocks" if double_only else "{} blocks"
-        text += " of {} heads of width {}"
-        raise ValueError(
-            f"This prompt was projected for a base of {text.format(*found)}, and this one has "
-            f"{text.format(*wanted)}; use the base that the adapter was trained on."
-        )
-
-
-def _check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
-    if prompt.insertion == "post_ff" and branches.double != "image":
-        raise ValueError(
-            "This reference is added to the image rows of double blocks after their feed-forward, "
-            f"where text rows have no place; use branches 'image', not {branches.double!r}."
-        )
-
-
-def _check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
-    if prompt.batch not in (1, batch):
-        raise ValueError(
-            f"The prompt holds references for {prompt.batch} samples, but {batch} are being made; "
-            "use one for all, or `repeat_interleave` it by the pictures per prompt."
-        )
-    if prompt.mask is not None and prompt.mask.shape[-1] not in (1, rows):
-        raise ValueError(
-            f"The masks cover {prompt.mask.shape[-1]} image tokens, but this picture has {rows}; "
-            "bring them to its grid."
-        )
 
 
 def _copy_backend(source: Any, target: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dynaip.adapter.attention import add_to_rows, subject_attention
 from dynaip.adapter.config import Branches
+from dynaip.adapter.grouping import add_to_covered_rows
 from dynaip.adapter.prompt import BlockPrompt
 
 TEXT_LENGTH = "image_prompt_text_length"
@@ -104,7 +105,9 @@ class FluxImagePromptProcessor:
             if block.insertion == "post_ff":
                 bypass = (self._bypass(attended, cross_query, block, image_prompt_text_length),)
             else:
-                attended = self._add(attended, cross_query, block, image_prompt_text_length)
+                attended = self._add(
+                    attended, cross_query, block, image_prompt_text_length, self.rows
+                )
 
         if encoder_hidden_states is None:
             return attended
@@ -114,25 +117,28 @@ class FluxImagePromptProcessor:
         image = attn.to_out[1](attn.to_out[0](image.contiguous()))
         return image, attn.to_add_out(text.contiguous()), *bypass
 
-    def _add(self, attended: Tensor, query: Tensor, block: BlockPrompt, text: int) -> Tensor:
-        """Adds CA to the rows of the chosen branches."""
-        own = attended if self.recorder is None else attended.clone()
-        cross, start = cross_rows(query, block, text, self.rows)
-        cross = cross.to(attended.dtype)
-        attended = add_to_rows(attended, cross, start)
-        self._record(cross, own[:, start : start + cross.shape[1]])
-        return attended
+    def _add(
+        self, attended: Tensor, query: Tensor, block: BlockPrompt, text: int, rows: Branches
+    ) -> Tensor:
+        """Adds CA to the rows of a branch."""
+        if self.recorder is None:
+            return add_cross(attended, query, block, text, rows)
+        cross = add_cross(torch.zeros_like(attended), query, block, text, rows)
+        own = {"image": slice(text, None), "text": slice(text), "both": slice(None)}[rows]
+        norms = BlockNorms(
+            cross=_root_mean_square(cross[:, own]), own=_root_mean_square(attended[:, own])
+        )
+        self.recorder(self.index, norms)
+        return attended + cross
 
     def _bypass(self, attended: Tensor, query: Tensor, block: BlockPrompt, text: int) -> Tensor:
         """CA of the image rows alone, which passes by output projection, gate and feed-forward."""
-        cross = cross_rows(query, block, text, "image")[0].to(attended.dtype)
-        self._record(cross, attended[:, text:])
-        return cross
-
-    def _record(self, cross: Tensor, own: Tensor) -> None:
+        own = attended[:, text:]
+        cross = add_cross(torch.zeros_like(own), query[:, text:], block, 0, "image")
         if self.recorder is not None:
             norms = BlockNorms(cross=_root_mean_square(cross), own=_root_mean_square(own))
             self.recorder(self.index, norms)
+        return cross
 
 
 def joint_projections(
@@ -161,33 +167,41 @@ def rotate(rows: Tensor, rotary: Any) -> Tensor:
     return rotated
 
 
-def cross_rows(
-    query: Tensor, block: BlockPrompt, text: int, rows: Branches | None
-) -> tuple[Tensor, int]:
-    """CA for the rows of a branch, and the first of those rows.
+def add_cross(
+    attended: Tensor, query: Tensor, block: BlockPrompt, text: int, rows: Branches
+) -> Tensor:
+    """Adds CA to the rows of a branch; without gradients in place.
 
     Args:
-        query: Text then image queries, "b n h d".
+        attended: Text then image rows, "b n d".
+        query: Their queries, "b n h d_head".
         block: The block's conditioning.
         text: Number of text rows.
         rows: The branch.
     """
     reference = (block.key, block.value)
+    if block.cover is None:
+        start = 0 if rows in ("text", "both") else text
+        weight = _weight(block, query.shape[1] - text, text, rows)
+        stop = text if rows == "text" else None
+        cross = subject_attention(query[:, start:stop], *reference, weight)
+        return add_to_rows(attended, cross.to(attended.dtype), start)
+    if rows in ("text", "both"):
+        cross = subject_attention(query[:, :text], *reference, block.text_weight)
+        attended = add_to_rows(attended, cross.to(attended.dtype), 0)
+    if rows in ("image", "both"):
+        weight = block.image_weight
+        attended = add_to_covered_rows(attended, query, *reference, weight, block.cover, text)
+    return attended
+
+
+def _weight(block: BlockPrompt, image: int, text: int, rows: Branches) -> Tensor:
+    """λ on text rows and λ · M on image rows, of a branch."""
     if rows == "image":
-        return subject_attention(query[:, text:], *reference, block.image_weight), text
+        return block.image_weight
     if rows == "text":
-        return subject_attention(query[:, :text], *reference, block.text_weight), 0
-    return subject_attention(query, *reference, _joint_weight(block, query.shape[1], text)), 0
-
-
-def _joint_weight(block: BlockPrompt, rows: int, text: int) -> Tensor:
-    """λ on the text rows and λ · M on the image rows."""
-    if block.image_weight.shape[-1] == 1:
         return block.text_weight
-    weights = (
-        block.text_weight.expand(-1, -1, text),
-        block.image_weight.expand(-1, -1, rows - text),
-    )
+    weights = block.text_weight.expand(-1, -1, text), block.image_weight.expand(-1, -1, image)
     batch = max(weight.shape[0] for weight in weights)
     return torch.cat([weight.expand(batch, -1, -1) for weight in weights], dim=-1)
 

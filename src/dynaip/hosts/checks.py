@@ -1,0 +1,62 @@
+"""What is refused, before anything is changed: a sentence each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from dynaip.adapter.prompt import ImagePrompt
+from dynaip.hosts.processor import FluxImagePromptProcessor
+from dynaip.hosts.sites import BlockBranches, Site
+
+
+def check_free(processors: list[Any]) -> None:
+    if any(isinstance(processor, FluxImagePromptProcessor) for processor in processors):
+        raise ValueError(
+            "An adapter is attached to this transformer already; detach it first, or set its "
+            "prompt instead."
+        )
+    if strangers := {type(p).__name__ for p in processors if type(p) is not FluxAttnProcessor}:
+        raise ValueError(
+            f"This transformer has other attention processors ({', '.join(sorted(strangers))}); "
+            "unload what put them there, such as a stock IP-Adapter, before attaching."
+        )
+
+
+def check_prompt(prompt: ImagePrompt, sites: tuple[Site, ...]) -> None:
+    heads, head_dim = prompt.keys[0].shape[2], prompt.keys[0].shape[4]
+    found = (prompt.blocks, heads, head_dim)
+    double_only = prompt.insertion == "post_ff"
+    blocks = sum(site.kind == "double" for site in sites) if double_only else len(sites)
+    wanted = (blocks, sites[0].heads, sites[0].head_dim)
+    if found != wanted:
+        text = "{} double blocks" if double_only else "{} blocks"
+        text += " of {} heads of width {}"
+        raise ValueError(
+            f"This prompt was projected for a base of {text.format(*found)}, and this one has "
+            f"{text.format(*wanted)}; use the base that the adapter was trained on."
+        )
+
+
+def check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
+    if prompt.insertion == "post_ff" and branches.double != "image":
+        raise ValueError(
+            "This reference is added to the image rows of double blocks after their feed-forward, "
+            f"where text rows have no place; use branches 'image', not {branches.double!r}."
+        )
+
+
+def check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
+    if prompt.batch not in (1, batch):
+        raise ValueError(
+            f"The prompt holds references for {prompt.batch} samples, but {batch} are being made; "
+            "use one for all, or `repeat_interleave` it by the pictures per prompt."
+        )
+    if prompt.mask is not None and prompt.mask.shape[-1] not in (1, rows):
+        raise ValueError(
+            f"The masks cover {prompt.mask.shape[-1]} image tokens, but this picture has {rows}; "
+            "bring them to its grid."
+        )
