@@ -1,4 +1,4 @@
-"""Rows under masks: both kernels against the naive formula, and only the rows that are asked for."""
+"""Rows under masks: both kernels against the naive formula, and only the rows asked for."""
 
 import math
 

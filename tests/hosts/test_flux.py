@@ -8,6 +8,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from diffusers.hooks import FirstBlockCacheConfig
+from diffusers.models._modeling_parallel import (
+    ContextParallelConfig,
+    ParallelConfig,
+    TensorParallelConfig,
+)
 from diffusers.models.transformers.transformer_flux import (
     FluxAttention,
     FluxAttnProcessor,
@@ -19,7 +24,8 @@ from torch._dynamo.testing import CompileCounter
 from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
-from dynaip.hosts.flux import BlockBranches, attach, check_base, find_sites
+from dynaip.hosts.flux import attach
+from dynaip.hosts.sites import BlockBranches, check_base, find_sites
 
 TEXT, IMAGE = 5, 12
 BRANCHES = ["image", "text", "both"]
@@ -318,6 +324,26 @@ class TestWhatIsRefused:
             attach(transformer, prompt)
         assert attention.processor is stock
         assert type(processors(transformer)[1]) is FluxAttnProcessor
+
+    @pytest.mark.parametrize(
+        "config",
+        [ContextParallelConfig(ulysses_degree=2), TensorParallelConfig()],
+        ids=["context", "tensor"],
+    )
+    def test_a_transformer_shared_by_several_devices(self, transformer, prompt, run, config):
+        kind = "context" if isinstance(config, ContextParallelConfig) else "tensor"
+        parallel = ParallelConfig(**{f"{kind}_parallel_config": config})
+        attachment = attach(transformer, prompt)
+        # What `enable_parallelism` records; it needs the other devices to go further.
+        transformer._parallel_config = parallel
+        with pytest.raises(ValueError, match="tensor or context parallelism"):
+            run()
+        attachment.detach()
+        with pytest.raises(ValueError, match="tensor or context parallelism"):
+            attach(transformer, prompt)
+        assert {type(p) for p in processors(transformer)} == {FluxAttnProcessor}
+        del transformer._parallel_config
+        attach(transformer, prompt).detach()
 
     @pytest.mark.parametrize(
         "change", [{"double_blocks": 1}, {"heads": 4, "head_dim": 8}, {"head_dim": 8}]

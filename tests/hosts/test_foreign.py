@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from dynaip.adapter.foreign import ForeignAdapter
 from dynaip.adapter.prompt import ImagePrompt
-from dynaip.hosts.flux import BlockBranches, attach, find_sites
+from dynaip.hosts.flux import attach
+from dynaip.hosts.sites import BlockBranches, find_sites
 
 TEXT, IMAGE = 5, 12
 EMBEDS = published.embeds()

@@ -18,7 +18,7 @@ from transformers import (
 from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.hosts import memory
-from dynaip.hosts.flux import check_base, find_sites
+from dynaip.hosts.sites import check_base, find_sites
 
 CONFIGS = Path(__file__).parents[2].parent / "shared" / "assets" / "flux_configs"
 

@@ -8,7 +8,8 @@ from diffusers.models.embeddings import apply_rotary_emb
 
 from dynaip.adapter.attention import resolve_overlap
 from dynaip.adapter.prompt import ImagePrompt
-from dynaip.hosts.flux import BlockBranches, attach, find_sites
+from dynaip.hosts.flux import attach
+from dynaip.hosts.sites import BlockBranches, find_sites
 
 TEXT, IMAGE = 5, 12
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from diffusers import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
-from torch import nn
-from torch.distributed.tensor import DTensor
 
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.processor import FluxImagePromptProcessor
@@ -14,6 +13,7 @@ from dynaip.hosts.sites import BlockBranches, Site
 
 
 def check_free(processors: list[Any]) -> None:
+    """Raises where the slots hold anything but diffusers' own processors."""
     if any(isinstance(processor, FluxImagePromptProcessor) for processor in processors):
         raise ValueError(
             "An adapter is attached to this transformer already; detach it first, or set its "
@@ -26,7 +26,17 @@ def check_free(processors: list[Any]) -> None:
         )
 
 
+def check_undivided(transformer: FluxTransformer2DModel) -> None:
+    """Raises where several devices share one pass: each would see rows or heads of its own."""
+    if transformer._parallel_config is not None:
+        raise ValueError(
+            "This transformer runs with tensor or context parallelism, which image prompts do not "
+            "support; load it without, and give each device pictures of its own."
+        )
+
+
 def check_prompt(prompt: ImagePrompt, sites: tuple[Site, ...]) -> None:
+    """Raises where a prompt was projected for another base."""
     heads, head_dim = prompt.keys[0].shape[2], prompt.keys[0].shape[4]
     found = (prompt.blocks, heads, head_dim)
     double_only = prompt.insertion == "post_ff"
@@ -42,6 +52,7 @@ def check_prompt(prompt: ImagePrompt, sites: tuple[Site, ...]) -> None:
 
 
 def check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
+    """Raises where a prompt has no place in the rows that are to attend."""
     if prompt.insertion == "post_ff" and branches.double != "image":
         raise ValueError(
             "This reference is added to the image rows of double blocks after their feed-forward, "
@@ -50,6 +61,7 @@ def check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
 
 
 def check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
+    """Raises where a prompt does not fit the samples and rows of a pass."""
     if prompt.batch not in (1, batch):
         raise ValueError(
             f"The prompt holds references for {prompt.batch} samples, but {batch} are being made; "

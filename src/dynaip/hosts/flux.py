@@ -78,6 +78,7 @@ class Attachment:
         self._modules: list[Any] = [transformer.get_submodule(site.name) for site in self.sites]
         self._originals = [module.processor for module in self._modules]
         checks.check_free(self._originals)
+        checks.check_undivided(transformer)
         self._processors = [FluxImagePromptProcessor(site.index) for site in self.sites]
         self.passes = Passes()
         self._prompt: ImagePrompt | None = None
@@ -241,6 +242,7 @@ class Attachment:
         prompt = self._negative if self.passes.unconditional() else self._prompt
         if prompt is None:
             return None
+        checks.check_undivided(self.transformer)
         if args:
             kwargs = {**dict(zip(_FORWARD_ARGUMENTS, args, strict=False)), **kwargs}
         image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]

@@ -28,7 +28,8 @@ from dynaip.adapter.features import tap_features
 from dynaip.adapter.fusion import FusedTokens
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
-from dynaip.hosts.flux import BlockBranches, attach, check_base
+from dynaip.hosts.flux import attach
+from dynaip.hosts.sites import BlockBranches, check_base
 from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.pictures import read_reference
 from dynaip.pipeline.placing import resolve_places
