@@ -15,11 +15,12 @@ from dynaip.evaluation.statistics import (
     cluster_standard_error,
     compare,
     holm,
-    product_of_means,
+    mean_columns,
+    product_columns,
+    product_of_ratios,
     ratio,
     sign_flip_test,
     smallest_detectable_difference,
-    with_count,
 )
 
 
@@ -63,22 +64,36 @@ def test_nothing_to_measure_by_is_not_a_number(standard: np.ndarray) -> None:
 def test_products_are_the_naive_ones() -> None:
     cp, pf = np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.5, 1.0])
     clusters = np.arange(3)
-    of_means = cluster_bootstrap(with_count(cp, pf), clusters, product_of_means)
+    of_means = cluster_bootstrap(product_columns(cp, pf), clusters, product_of_ratios)
     of_products = cluster_bootstrap_mean(cp * pf, clusters)
     assert of_means.value == pytest.approx(cp.mean() * pf.mean()) == 0.25
     assert of_products.value == pytest.approx(np.mean(cp * pf))
 
 
+def test_what_is_missing_does_not_count() -> None:
+    cp, pf = np.array([1.0, 0.5, np.nan]), np.array([0.2, np.nan, 0.4])
+    clusters = np.arange(3)
+    of_means = cluster_bootstrap(product_columns(cp, pf), clusters, product_of_ratios)
+    assert cluster_bootstrap_mean(cp, clusters).value == 0.75
+    assert of_means.value == pytest.approx(0.75 * 0.3)
+
+
+def test_one_subject_has_no_interval() -> None:
+    interval = cluster_bootstrap_mean(np.array([0.0, 1.0]), np.zeros(2))
+    assert interval.value == 0.5
+    assert np.isnan(interval[1:]).all()
+
+
 def test_bootstrap_of_the_product_is_as_wide_as_the_delta_method_says() -> None:
     rng = np.random.default_rng(1)
     cp, pf = rng.normal(0.7, 0.2, 400), rng.normal(0.9, 0.1, 400)
-    interval = cluster_bootstrap(with_count(cp, pf), np.arange(400), product_of_means)
+    interval = cluster_bootstrap(product_columns(cp, pf), np.arange(400), product_of_ratios)
     error = np.std(cp * pf.mean() + pf * cp.mean()) / 20
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * error, rel=0.08)
 
 
 def test_three_subjects_that_all_improve_prove_little() -> None:
-    better, worse = with_count(np.full(9, 0.9)), with_count(np.full(9, 0.8))
+    better, worse = mean_columns(np.full(9, 0.9)), mean_columns(np.full(9, 0.8))
     # Two of the eight patterns of signs are as extreme: all plus and all minus.
     assert sign_flip_test(better, worse, np.repeat([0, 1, 2], 3), ratio) == 0.25
 
@@ -91,7 +106,7 @@ def test_sign_flips_are_exact_against_enumeration() -> None:
     count = sum(
         abs(np.dot(signs, sums)) >= seen - 1e-12 for signs in itertools.product((1, -1), repeat=8)
     )
-    p = sign_flip_test(with_count(first), with_count(second), clusters, ratio)
+    p = sign_flip_test(mean_columns(first), mean_columns(second), clusters, ratio)
     assert p == count / 2**8
 
 
@@ -99,7 +114,7 @@ def test_random_sign_flips_agree_with_the_normal_test() -> None:
     rng = np.random.default_rng(3)
     differences = rng.normal(0.2, 1, 100)
     zeros = np.zeros(100)
-    p = sign_flip_test(with_count(differences), with_count(zeros), np.arange(100), ratio)
+    p = sign_flip_test(mean_columns(differences), mean_columns(zeros), np.arange(100), ratio)
     z = differences.sum() / np.sqrt(np.square(differences).sum())
     assert p == pytest.approx(2 * (1 - NormalDist().cdf(abs(z))), abs=0.02)
 
@@ -109,9 +124,9 @@ def test_p_values_of_equal_methods_are_uniform() -> None:
     clusters = np.repeat(np.arange(10), 3)
     p_values = [
         sign_flip_test(
-            *(with_count(rng.random(30), rng.random(30)) for _ in range(2)),
+            *(product_columns(rng.random(30), rng.random(30)) for _ in range(2)),
             clusters,
-            product_of_means,
+            product_of_ratios,
         )
         for _ in range(200)
     ]
@@ -123,7 +138,7 @@ def test_a_comparison_finds_what_is_there() -> None:
     subject = np.repeat(rng.normal(0, 0.2, 50), 9)
     noise = rng.normal(0, 0.05, (2, 450))
     clusters = np.repeat(np.arange(50), 9)
-    first, second = with_count(0.6 + subject + noise[0]), with_count(0.5 + subject + noise[1])
+    first, second = mean_columns(0.6 + subject + noise[0]), mean_columns(0.5 + subject + noise[1])
     found = compare(first, second, clusters, ratio)
     assert found.difference.low < 0.1 < found.difference.high
     assert found.p < 0.001

@@ -57,18 +57,25 @@ def ratio(sums: Float[np.ndarray, "draws 2"]) -> Float[np.ndarray, " draws"]:
         return sums[..., 0] / sums[..., 1]
 
 
-def product_of_means(sums: Float[np.ndarray, "draws 3"]) -> Float[np.ndarray, " draws"]:
-    """Mean of the first column times mean of the second: CP·PF as the paper prints it.
+def product_of_ratios(sums: Float[np.ndarray, "draws 4"]) -> Float[np.ndarray, " draws"]:
+    """First column over second, times third over fourth: CP·PF as the paper prints it."""
+    return ratio(sums[:, :2]) * ratio(sums[:, 2:])
 
-    The third column counts rows. The *mean of products* is `ratio` of the column of products.
+
+def mean_columns(values: Float[np.ndarray, " b"]) -> Float[np.ndarray, "b 2"]:
+    """Columns whose `ratio` is the mean of the values that are there: not those not-a-number."""
+    there = np.isfinite(values)
+    return np.stack([np.where(there, values, 0.0), there], axis=1)
+
+
+def product_columns(
+    first: Float[np.ndarray, " b"], second: Float[np.ndarray, " b"]
+) -> Float[np.ndarray, "b 4"]:
+    """Columns whose `product_of_ratios` is the product of both means.
+
+    The *mean of products* is the `ratio` of `mean_columns(first * second)`.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return sums[..., 0] * sums[..., 1] / sums[..., 2] ** 2
-
-
-def with_count(*columns: Float[np.ndarray, " b"]) -> Columns:
-    """The columns side by side, and a last one that counts rows."""
-    return np.stack([*columns, np.ones(len(columns[0]))], axis=1)
+    return np.concatenate([mean_columns(first), mean_columns(second)], axis=1)
 
 
 def cluster_bootstrap(
@@ -91,7 +98,8 @@ def cluster_bootstrap(
         seed: Of the resampling.
 
     Returns:
-        Not-a-numbers if there are no rows or the estimate does not exist.
+        Not-a-numbers if there are no rows or the estimate does not exist; ends of not-a-numbers if
+        there is one cluster only.
     """
     value = float(statistic(columns.sum(axis=0, keepdims=True))[0]) if len(columns) else math.nan
     if math.isnan(value):
@@ -133,8 +141,8 @@ def cluster_bootstrap_ratio(
 def cluster_bootstrap_mean(
     values: Float[np.ndarray, " b"], clusters: Shaped[np.ndarray, " b"], *, seed: int = 0
 ) -> Interval:
-    """The mean over pictures, with a 95 % interval over clusters."""
-    return cluster_bootstrap_ratio(values, np.ones(len(values)), clusters, seed=seed)
+    """The mean over pictures that have a value, with a 95 % interval over clusters."""
+    return cluster_bootstrap(mean_columns(values), clusters, ratio, seed=seed)
 
 
 def bootstrap_draws(
@@ -145,9 +153,14 @@ def bootstrap_draws(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Float[np.ndarray, " draws"]:
-    """The estimate in each bootstrap sample; samples without a finite estimate are left out."""
+    """The estimate in each bootstrap sample; samples without a finite estimate are left out.
+
+    A single cluster says nothing of others: there are no draws then.
+    """
     sums = cluster_sums(columns, clusters)
     count = len(sums)
+    if count == 1:
+        return np.zeros(0)
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
     draws = statistic(weights @ sums)
     return draws[np.isfinite(draws)]
@@ -257,6 +270,9 @@ def cluster_standard_error(
             some rows and an item with others. Then the variances of both ways add up, less that of
             the rows that share both (Cameron, Gelbach and Miller 2011).
 
+    Returns:
+        Not-a-number if there is one cluster only.
+
     Raises:
         ValueError: There are more than two ways.
     """
@@ -266,6 +282,8 @@ def cluster_standard_error(
 
     def variance(labels: Shaped[np.ndarray, " b"]) -> float:
         sums = cluster_sums(centred, labels)
+        if len(sums) == 1:
+            return math.nan
         return len(sums) / (len(sums) - 1) * float(np.square(sums).sum()) / len(values) ** 2
 
     if len(clusters) == 1:

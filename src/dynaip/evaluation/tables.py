@@ -67,8 +67,8 @@ def show(cell: Cell) -> str:
         case None:
             return "–"
         case Interval(value, low, high):
-            if math.isnan(value):
-                return "–"
+            if math.isnan(low):
+                return _number(value)
             return f"{_number(value)} ({_number(low)} to {_number(high)})"
         case Bounds(low, high):
             return f"between {_number(low)} and {_number(high)}"
@@ -134,7 +134,7 @@ def latex(table: Table) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    if isinstance(cell, Interval) and not math.isnan(cell.value):
+    if isinstance(cell, Interval) and not math.isnan(cell.low):
         ends = f"[{_number(cell.low)}, {_number(cell.high)}]"
         return rf"{_escaped(_number(cell.value))} {{\scriptsize {_escaped(ends)}}}"
     return _escaped(show(cell))

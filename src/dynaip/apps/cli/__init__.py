@@ -21,6 +21,8 @@ from dynaip.apps.cli import (
     generate,
     inspect,
     miniature,
+    report,
+    study,
     train,
 )
 from dynaip.apps.cli.errors import run
@@ -60,6 +62,8 @@ app.command()(train.train)
 app.add_typer(miniature.app, name="miniature")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(bench.app, name="bench")
+app.command()(report.report)
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

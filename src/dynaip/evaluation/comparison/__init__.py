@@ -1,0 +1,1 @@
+"""Methods side by side: their judged pictures, the paper's rows, tables."""

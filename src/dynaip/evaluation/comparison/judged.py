@@ -1,0 +1,239 @@
+"""One method's judgements, arranged by picture, with what is missing kept in sight."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+from dynaip.evaluation.benchmarks.manifest import Case
+from dynaip.evaluation.benchmarks.results import Results
+from dynaip.evaluation.scores import ScoreRow, final_scores
+
+# Scores of metrics stand in the same files; they are no judgements.
+METRIC = "metric"
+
+
+class Requested(NamedTuple):
+    """A picture that the manifest asks for."""
+
+    case: Case
+    number: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What pairs it with another method's picture."""
+        return self.case.id, self.number
+
+    @property
+    def cluster(self) -> str:
+        """Its subjects: what is drawn anew in a bootstrap."""
+        return repr([(subject.name, subject.references) for subject in self.case.subjects])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One measure of all pictures by all judges, from 0 to 1.
+
+    A picture's score is the mean over its subjects, and over repeats of the judgement.
+
+    Attributes:
+        values: Not-a-number where a subject has no score.
+        low: With 0 for every score that is missing.
+        high: With 1 for every score that is missing.
+        asked: Scores that there should be; 0 where the judge was not asked for this measure.
+        scored: Scores that there are.
+    """
+
+    values: Float[np.ndarray, "b judges"]
+    low: Float[np.ndarray, "b judges"]
+    high: Float[np.ndarray, "b judges"]
+    asked: Int[np.ndarray, "b judges"]
+    scored: Int[np.ndarray, "b judges"]
+
+    def __getitem__(self, rows: Bool[np.ndarray, " b"]) -> Scores:
+        """Only these pictures."""
+        return Scores(**{name: part[rows] for name, part in self._parts().items()})
+
+    def by(self, judge: int) -> Scores:
+        """One judge's scores, as a panel of one."""
+        return Scores(**{name: part[:, [judge]] for name, part in self._parts().items()})
+
+    def _parts(self) -> dict[str, np.ndarray]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @property
+    def coverage(self) -> float:
+        """Share of the scores that there should be; not-a-number where none was asked for."""
+        return float(self.scored.sum() / asked) if (asked := self.asked.sum()) else float("nan")
+
+    def panel(self) -> Float[np.ndarray, " b"]:
+        """Mean over the judges that were asked; not-a-number where one of them gave no score."""
+        return _over_judges(self.values, self.asked)
+
+    def ends(self) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+        """The panel's scores if all that are missing were 0, and if all were 1."""
+        return _over_judges(self.low, self.asked), _over_judges(self.high, self.asked)
+
+
+def _over_judges(
+    part: Float[np.ndarray, "b judges"], asked: Int[np.ndarray, "b judges"]
+) -> Float[np.ndarray, " b"]:
+    judges = asked.any(axis=0)
+    return part[:, judges].mean(axis=1) if judges.any() else np.full(len(part), np.nan)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the judges of one protocol say of one method's pictures.
+
+    Attributes:
+        name: Of the method.
+        protocol: How the judges were asked; scores of different protocols cannot be compared.
+        judges: Their names.
+        pictures: All that the manifest asks for, whether they exist or not.
+        cp: Concept preservation.
+        pf: Prompt following.
+        failures: How the last attempt ended, for scores that are missing though asked for.
+    """
+
+    name: str
+    protocol: str
+    judges: tuple[str, ...]
+    pictures: tuple[Requested, ...]
+    cp: Scores
+    pf: Scores
+    failures: Counter[str]
+
+    @property
+    def clusters(self) -> Shaped[np.ndarray, " b"]:
+        """The subjects of each picture."""
+        return np.array([picture.cluster for picture in self.pictures])
+
+    def subjects(self) -> Int[np.ndarray, " b"]:
+        """How many subjects each picture should show."""
+        return np.array([len(picture.case.subjects) for picture in self.pictures])
+
+
+def judged(results: Results, rows: Sequence[ScoreRow]) -> list[Judged]:
+    """A method's judgements, by protocol.
+
+    Args:
+        results: The method's folder.
+        rows: All attempts of all judges on its pictures.
+    """
+    pictures = tuple(
+        Requested(case, number)
+        for case in results.manifest.cases
+        for number in range(len(case.seeds))
+    )
+    judgements = [row for row in rows if row.protocol != METRIC]
+    protocols = sorted({row.protocol for row in judgements})
+    return [
+        _judged(
+            results.method["name"],
+            protocol,
+            pictures,
+            [row for row in judgements if row.protocol == protocol],
+        )
+        for protocol in protocols
+    ]
+
+
+def _judged(
+    name: str, protocol: str, pictures: tuple[Requested, ...], rows: Sequence[ScoreRow]
+) -> Judged:
+    judges = tuple(sorted({row.scorer for row in rows}))
+    final = final_scores(rows)
+    return Judged(
+        name=name,
+        protocol=protocol,
+        judges=judges,
+        pictures=pictures,
+        cp=_scores(pictures, judges, [row for row in rows if row.measure == "cp"]),
+        pf=_scores(pictures, judges, [row for row in rows if row.measure == "pf"]),
+        failures=failed(rows, final),
+    )
+
+
+def failed(rows: Iterable[ScoreRow], final: Iterable[ScoreRow]) -> Counter[str]:
+    """How the last attempt ended, of requests that have no score."""
+    scored = {_request(row) for row in final}
+    last = {_request(row): row.status for row in rows if _request(row) not in scored}
+    return Counter(last.values())
+
+
+def _request(row: ScoreRow) -> tuple[object, ...]:
+    return row.scorer, row.case, row.picture, row.measure, row.subject, row.repeat
+
+
+def _scores(
+    pictures: Sequence[Requested], judges: Sequence[str], rows: Sequence[ScoreRow]
+) -> Scores:
+    repeats = {
+        judge: 1 + max((row.repeat for row in rows if row.scorer == judge), default=-1)
+        for judge in judges
+    }
+    found = {
+        (row.scorer, row.case, row.picture, row.subject or 0, row.repeat): _normalised(row)
+        for row in final_scores(rows)
+    }
+    per_subject = any(row.measure == "cp" for row in rows)
+    parts = np.zeros((5, len(pictures), len(judges)))
+    for column, judge in enumerate(judges):
+        for line, (case, number) in enumerate(pictures):
+            subjects = len(case.subjects) if per_subject else 1
+            grid = [
+                [found.get((judge, case.id, number, s, r), np.nan) for r in range(repeats[judge])]
+                for s in range(subjects)
+            ]
+            parts[:, line, column] = _summary(np.array(grid).reshape(subjects, repeats[judge]))
+    return Scores(
+        values=parts[0],
+        low=parts[1],
+        high=parts[2],
+        asked=parts[3].astype(int),
+        scored=parts[4].astype(int),
+    )
+
+
+def _summary(grid: Float[np.ndarray, "subjects repeats"]) -> tuple[float, float, float, int, int]:
+    """Value, lowest, highest, asked, scored of one picture by one judge."""
+    there = np.isfinite(grid)
+    if not there.any(axis=1).all():
+        value = np.nan
+    else:
+        value = np.mean([row[seen].mean() for row, seen in zip(grid, there, strict=True)])
+    if not grid.size:
+        return value, np.nan, np.nan, 0, 0
+    low, high = (np.where(there, grid, end).mean() for end in (0.0, 1.0))
+    return float(value), float(low), float(high), grid.size, int(there.sum())
+
+
+def _normalised(row: ScoreRow) -> float:
+    low, high = row.scale
+    assert row.score is not None
+    return (row.score - low) / (high - low)
+
+
+def metric_means(
+    results: Results, rows: Sequence[ScoreRow]
+) -> Mapping[str, tuple[Float[np.ndarray, " b"], list[Requested]]]:
+    """Each metric's value of each picture that has one, mean over its subjects."""
+    cases = {case.id: case for case in results.manifest.cases}
+    values: dict[str, dict[tuple[str, int], list[float]]] = {}
+    for row in final_scores([row for row in rows if row.protocol == METRIC]):
+        assert row.score is not None
+        of_picture = values.setdefault(row.measure, {})
+        of_picture.setdefault((row.case, row.picture), []).append(row.score)
+    return {
+        measure: (
+            np.array([np.mean(scores) for scores in of_picture.values()]),
+            [Requested(cases[case], number) for case, number in of_picture],
+        )
+        for measure, of_picture in values.items()
+    }

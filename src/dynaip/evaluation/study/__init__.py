@@ -1,0 +1,1 @@
+"""A user study: blind pairs of pictures, votes, and what they say."""
