@@ -41,7 +41,7 @@ def make(
     study = design_study(ours, competitors, settings)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Console().status("Putting the pictures into the page"):
-        out.write_text(study_page(study, folders[0], title))
+        out.write_text(study_page(study, title))
     key = out.with_suffix(".key.json")
     write_key(study, key)
     Console().print(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from dynaip.evaluation.comparison.judged import Judged, Scores
+from dynaip.evaluation.scores import COMPLETE
 from dynaip.evaluation.statistics import (
     Comparison,
     Interval,
@@ -21,9 +22,6 @@ from dynaip.evaluation.statistics import (
     ratio,
 )
 from dynaip.evaluation.tables import Bounds
-
-# Below this share of scores a mean may say more about the judge's failures than about pictures.
-COVERAGE = 0.995
 
 Estimated = Interval | Bounds | None
 
@@ -80,7 +78,7 @@ def estimates(
 
 def is_covered(*measures: Scores) -> bool:
     """Whether enough of these scores are there for a mean."""
-    return all(scores.coverage >= COVERAGE for scores in measures)
+    return all(scores.coverage >= COMPLETE for scores in measures)
 
 
 def _mean(scores: Scores, clusters: np.ndarray) -> Estimated:
@@ -133,11 +131,11 @@ def compared(
     Returns:
         Nothing where a method's coverage allows no mean.
     """
-    ours = {picture.key: index for index, picture in enumerate(chosen.pictures)}
+    ours = {(case.id, number): index for index, (case, number, _) in enumerate(chosen.pictures)}
     pairs = [
-        (index, ours[picture.key])
-        for index, picture in enumerate(method.pictures)
-        if rows[index] and picture.key in ours
+        (index, ours[case.id, number])
+        for index, (case, number, _) in enumerate(method.pictures)
+        if rows[index] and (case.id, number) in ours
     ]
     if not pairs:
         return []

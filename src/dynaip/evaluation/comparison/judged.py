@@ -4,35 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
-from dynaip.evaluation.benchmarks.manifest import Case
-from dynaip.evaluation.benchmarks.results import Results
+from dynaip.evaluation.benchmarks.results import Results, Wanted
 from dynaip.evaluation.scores import ScoreRow, final_scores
 
 # Scores of metrics stand in the same files; they are no judgements.
 METRIC = "metric"
 
 
-class Requested(NamedTuple):
-    """A picture that the manifest asks for."""
-
-    case: Case
-    number: int
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What pairs it with another method's picture."""
-        return self.case.id, self.number
-
-    @property
-    def cluster(self) -> str:
-        """Its subjects: what is drawn anew in a bootstrap."""
-        return repr([(subject.name, subject.references) for subject in self.case.subjects])
+def cluster(picture: Wanted) -> str:
+    """The subjects of a picture: what is drawn anew in a bootstrap."""
+    return repr([(subject.name, subject.references) for subject in picture.case.subjects])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,8 +41,8 @@ class Scores:
     asked: Int[np.ndarray, "b judges"]
     scored: Int[np.ndarray, "b judges"]
 
-    def __getitem__(self, rows: Bool[np.ndarray, " b"]) -> Scores:
-        """Only these pictures."""
+    def __getitem__(self, rows: Shaped[np.ndarray, " rows"]) -> Scores:
+        """Only these pictures: a mask, or indices."""
         return Scores(**{name: part[rows] for name, part in self._parts().items()})
 
     def by(self, judge: int) -> Scores:
@@ -104,7 +90,7 @@ class Judged:
     name: str
     protocol: str
     judges: tuple[str, ...]
-    pictures: tuple[Requested, ...]
+    pictures: tuple[Wanted, ...]
     cp: Scores
     pf: Scores
     failures: Counter[str]
@@ -112,7 +98,7 @@ class Judged:
     @property
     def clusters(self) -> Shaped[np.ndarray, " b"]:
         """The subjects of each picture."""
-        return np.array([picture.cluster for picture in self.pictures])
+        return np.array([cluster(picture) for picture in self.pictures])
 
     def subjects(self) -> Int[np.ndarray, " b"]:
         """How many subjects each picture should show."""
@@ -126,16 +112,12 @@ def judged(results: Results, rows: Sequence[ScoreRow]) -> list[Judged]:
         results: The method's folder.
         rows: All attempts of all judges on its pictures.
     """
-    pictures = tuple(
-        Requested(case, number)
-        for case in results.manifest.cases
-        for number in range(len(case.seeds))
-    )
+    pictures = tuple(results.wanted())
     judgements = [row for row in rows if row.protocol != METRIC]
     protocols = sorted({row.protocol for row in judgements})
     return [
         _judged(
-            results.method["name"],
+            results.method.name,
             protocol,
             pictures,
             [row for row in judgements if row.protocol == protocol],
@@ -145,47 +127,33 @@ def judged(results: Results, rows: Sequence[ScoreRow]) -> list[Judged]:
 
 
 def _judged(
-    name: str, protocol: str, pictures: tuple[Requested, ...], rows: Sequence[ScoreRow]
+    name: str, protocol: str, pictures: tuple[Wanted, ...], rows: Sequence[ScoreRow]
 ) -> Judged:
     judges = tuple(sorted({row.scorer for row in rows}))
-    final = final_scores(rows)
+    final = final_scores(rows).values()
     return Judged(
         name=name,
         protocol=protocol,
         judges=judges,
         pictures=pictures,
-        cp=_scores(pictures, judges, [row for row in rows if row.measure == "cp"]),
-        pf=_scores(pictures, judges, [row for row in rows if row.measure == "pf"]),
-        failures=failed(rows, final),
+        cp=_scores(pictures, judges, [row for row in final if row.measure == "cp"]),
+        pf=_scores(pictures, judges, [row for row in final if row.measure == "pf"]),
+        failures=Counter(row.status for row in final if row.status != "ok"),
     )
 
 
-def failed(rows: Iterable[ScoreRow], final: Iterable[ScoreRow]) -> Counter[str]:
-    """How the last attempt ended, of requests that have no score."""
-    scored = {_request(row) for row in final}
-    last = {_request(row): row.status for row in rows if _request(row) not in scored}
-    return Counter(last.values())
-
-
-def _request(row: ScoreRow) -> tuple[object, ...]:
-    return row.scorer, row.case, row.picture, row.measure, row.subject, row.repeat
-
-
-def _scores(
-    pictures: Sequence[Requested], judges: Sequence[str], rows: Sequence[ScoreRow]
-) -> Scores:
+def _scores(pictures: Sequence[Wanted], judges: Sequence[str], rows: Sequence[ScoreRow]) -> Scores:
     repeats = {
         judge: 1 + max((row.repeat for row in rows if row.scorer == judge), default=-1)
         for judge in judges
     }
     found = {
-        (row.scorer, row.case, row.picture, row.subject or 0, row.repeat): _normalised(row)
-        for row in final_scores(rows)
+        (row.scorer, row.case, row.picture, row.subject or 0, row.repeat): row.share for row in rows
     }
     per_subject = any(row.measure == "cp" for row in rows)
     parts = np.zeros((5, len(pictures), len(judges)))
     for column, judge in enumerate(judges):
-        for line, (case, number) in enumerate(pictures):
+        for line, (case, number, _) in enumerate(pictures):
             subjects = len(case.subjects) if per_subject else 1
             grid = [
                 [found.get((judge, case.id, number, s, r), np.nan) for r in range(repeats[judge])]
@@ -204,36 +172,30 @@ def _scores(
 def _summary(grid: Float[np.ndarray, "subjects repeats"]) -> tuple[float, float, float, int, int]:
     """Value, lowest, highest, asked, scored of one picture by one judge."""
     there = np.isfinite(grid)
-    if not there.any(axis=1).all():
-        value = np.nan
-    else:
-        value = np.mean([row[seen].mean() for row, seen in zip(grid, there, strict=True)])
     if not grid.size:
-        return value, np.nan, np.nan, 0, 0
+        return np.nan, np.nan, np.nan, 0, 0
+    value = np.nan
+    if there.any(axis=1).all():
+        value = np.mean([row[seen].mean() for row, seen in zip(grid, there, strict=True)])
     low, high = (np.where(there, grid, end).mean() for end in (0.0, 1.0))
     return float(value), float(low), float(high), grid.size, int(there.sum())
 
 
-def _normalised(row: ScoreRow) -> float:
-    low, high = row.scale
-    assert row.score is not None
-    return (row.score - low) / (high - low)
-
-
 def metric_means(
     results: Results, rows: Sequence[ScoreRow]
-) -> Mapping[str, tuple[Float[np.ndarray, " b"], list[Requested]]]:
+) -> Mapping[str, tuple[Float[np.ndarray, " b"], list[Wanted]]]:
     """Each metric's value of each picture that has one, mean over its subjects."""
-    cases = {case.id: case for case in results.manifest.cases}
+    wanted = {(picture.case.id, picture.picture): picture for picture in results.wanted()}
     values: dict[str, dict[tuple[str, int], list[float]]] = {}
-    for row in final_scores([row for row in rows if row.protocol == METRIC]):
-        assert row.score is not None
-        of_picture = values.setdefault(row.measure, {})
-        of_picture.setdefault((row.case, row.picture), []).append(row.score)
+    metrics = [row for row in rows if row.protocol == METRIC]
+    for row in final_scores(metrics).values():
+        if row.score is not None:
+            of_picture = values.setdefault(row.measure, {})
+            of_picture.setdefault((row.case, row.picture), []).append(row.score)
     return {
         measure: (
             np.array([np.mean(scores) for scores in of_picture.values()]),
-            [Requested(cases[case], number) for case, number in of_picture],
+            [wanted[key] for key in of_picture],
         )
         for measure, of_picture in values.items()
     }

@@ -8,13 +8,45 @@ import numpy as np
 from jaxtyping import Bool
 
 from dynaip.evaluation.agreement import krippendorff_alpha
-from dynaip.evaluation.comparison.estimates import COVERAGE, Estimates, compared, estimates
-from dynaip.evaluation.comparison.judged import Judged, Requested
-from dynaip.evaluation.statistics import holm
+from dynaip.evaluation.benchmarks.results import Wanted
+from dynaip.evaluation.comparison.estimates import Estimates, compared, estimates
+from dynaip.evaluation.comparison.judged import Judged, cluster, judged, metric_means
+from dynaip.evaluation.comparison.sources import Source
+from dynaip.evaluation.scores import COMPLETE
+from dynaip.evaluation.statistics import Interval, cluster_bootstrap_mean, holm
 from dynaip.evaluation.tables import Cell, Table
 
 MEASURES = ("CP", "PF", "CP·PF", "mean of products")
 SETTINGS = {"one subject": False, "several subjects": True}
+
+
+def report_tables(sources: Sequence[Source], against: str | None = None) -> list[Table]:
+    """All tables that the folders' scores allow: judges by protocol, then metrics.
+
+    Args:
+        sources: Result folders, one a method.
+        against: Name of the method that the others are tested against; the first otherwise.
+
+    Raises:
+        ValueError: Two folders are of one method, none has a score, or no method has that name.
+    """
+    names = [source.results.method.name for source in sources]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Two of the folders hold results of one method ({', '.join(names)}); give each a name "
+            "of its own in its method.json."
+        )
+    if against is not None and against not in names:
+        raise ValueError(f"No method is called {against}; choose one of {', '.join(names)}.")
+    if sources and not any(source.rows for source in sources):
+        raise ValueError("None of the folders holds a score; run `dynaip judge` on them first.")
+    by_protocol: dict[str, list[Judged]] = {}
+    for source in sources:
+        for method in judged(source.results, source.rows):
+            by_protocol.setdefault(method.protocol, []).append(method)
+    tables = [table for group in by_protocol.values() for table in judged_tables(group, against)]
+    metrics = metric_table(sources)
+    return [*tables, *([metrics] if metrics.rows else [])]
 
 
 def judged_tables(methods: Sequence[Judged], against: str | None = None) -> list[Table]:
@@ -22,15 +54,10 @@ def judged_tables(methods: Sequence[Judged], against: str | None = None) -> list
 
     Args:
         methods: Their judgements.
-        against: Name of the method that the others are tested against; the first otherwise.
-
-    Raises:
-        ValueError: There is no method of that name.
+        against: Name of the method that the others are tested against; the first where this
+            protocol has not judged it.
     """
-    names = [method.name for method in methods]
-    if against is not None and against not in names:
-        raise ValueError(f"No method is called {against}; choose one of {', '.join(names)}.")
-    chosen = methods[names.index(against)] if against else methods[0]
+    chosen = next((method for method in methods if method.name == against), methods[0])
     tables = [
         *(_main_table(methods, setting) for setting in SETTINGS),
         *(_judge_table(methods, setting) for setting in SETTINGS),
@@ -63,7 +90,7 @@ def _main_table(methods: Sequence[Judged], setting: str) -> Table:
         columns=("method", *MEASURES, "coverage", "pictures"),
         rows=tuple(rows),
         notes=(
-            "From 0 to 1, mean of the judges. Intervals are of 95 %, from a bootstrap over subjects.",
+            "From 0 to 1, mean of the judges. Intervals are of 95 %, by a bootstrap over subjects.",
             "CP·PF is the product of both means, as in the paper; the mean of products asks each "
             "picture to be good at both.",
             *_coverage_notes(methods),
@@ -72,19 +99,17 @@ def _main_table(methods: Sequence[Judged], setting: str) -> Table:
 
 
 def _coverage_notes(methods: Sequence[Judged]) -> list[str]:
+    """What is missing, why, and what stands in its place."""
     notes = []
     for method in methods:
         missing = int(sum((part.asked - part.scored).sum() for part in (method.cp, method.pf)))
-        if not missing:
-            continue
-        ends = {**method.failures, "never asked": missing - method.failures.total()}
-        said = ", ".join(
-            f"{count} {status.replace('_', ' ')}" for status, count in ends.items() if count
-        )
-        notes.append(
-            f"{method.name}: {missing} scores are missing ({said}); under a coverage of {COVERAGE:.1%} "
-            "bounds stand in place of a mean, with all of them 0 and with all of them 1."
-        )
+        ends = {**method.failures, "missing": missing - method.failures.total()}
+        said = ", ".join(f"{count} {end.replace('_', ' ')}" for end, count in ends.items() if count)
+        if missing:
+            notes.append(
+                f"{method.name} lacks {missing} scores ({said}). Under a coverage of "
+                f"{COMPLETE:.1%} there is no mean, but what it lies between: all of them 0, all 1."
+            )
     return notes
 
 
@@ -114,7 +139,7 @@ def _agreement_notes(methods: Sequence[Judged]) -> list[str]:
             scores = getattr(method, name).values
             lines, _ = seen = np.nonzero(np.isfinite(scores))
             values.append(scores[seen])
-            units += [f"{method.name}/{method.pictures[line].key}" for line in lines]
+            units += [f"{method.name}/{method.pictures[line].path}" for line in lines]
         alpha = krippendorff_alpha(np.concatenate(values), np.array(units), "interval")
         if np.isfinite(alpha):
             notes.append(
@@ -126,7 +151,7 @@ def _agreement_notes(methods: Sequence[Judged]) -> list[str]:
 def _group_table(
     methods: Sequence[Judged],
     title: str,
-    label: Callable[[Requested], str | None],
+    label: Callable[[Wanted], str | None],
     several: bool | None,
 ) -> Table:
     """A row for each method and group; nothing if the manifest knows no two groups."""
@@ -187,3 +212,40 @@ def _test_table(others: Sequence[Judged], chosen: Judged) -> Table:
             "five cases.",
         ),
     )
+
+
+def metric_table(sources: Sequence[Source]) -> Table:
+    """Mean of each metric of each method, as measured."""
+    found = {
+        source.results.method.name: metric_means(source.results, source.rows) for source in sources
+    }
+    measures = sorted({measure for means in found.values() for measure in means})
+    rows = []
+    for name, means in found.items():
+        cells = [
+            cluster_bootstrap_mean(values, np.array([cluster(picture) for picture in pictures]))
+            for values, pictures in (means.get(measure, _NOTHING) for measure in measures)
+        ]
+        if means:
+            rows.append((name, *cells))
+    return Table(
+        title="Metrics",
+        columns=("method", *measures),
+        rows=tuple(rows),
+        notes=("Over the pictures that were measured; intervals are of 95 %, over subjects.",),
+    )
+
+
+_NOTHING: tuple[np.ndarray, list[Wanted]] = (np.zeros(0), [])
+
+
+def trade_offs(sources: Sequence[Source]) -> dict[str, list[tuple[str, Interval, Interval]]]:
+    """CP and PF with their intervals of each method, by setting; only where both have a mean."""
+    panels: dict[str, list[tuple[str, Interval, Interval]]] = {setting: [] for setting in SETTINGS}
+    for source in sources:
+        for method in judged(source.results, source.rows):
+            for setting, points in panels.items():
+                found = estimates(method, _in_setting(method, SETTINGS[setting]))
+                if found and isinstance(found.cp, Interval) and isinstance(found.pf, Interval):
+                    points.append((method.name, found.cp, found.pf))
+    return panels

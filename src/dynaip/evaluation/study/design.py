@@ -135,7 +135,7 @@ def design_study(
         ValueError: Two methods have one name, or too few pictures in common, or their cases differ.
     """
     settings = settings or StudySettings()
-    names = [results.method["name"] for results in (ours, *competitors)]
+    names = [results.method.name for results in (ours, *competitors)]
     if len(set(names)) < len(names):
         raise ValueError(
             f"Two of the folders hold results of one method ({', '.join(names)}); give each a name "
@@ -206,7 +206,7 @@ def _shared(ours: Results, theirs: Results) -> list[tuple[Case, int, Path, Path]
         other, other_path = others[case.id, number]
         if _asked(case) != _asked(other):
             raise ValueError(
-                f"Case {case.id} asks {ours.method['name']} and {theirs.method['name']} for "
+                f"Case {case.id} asks {ours.method.name} and {theirs.method.name} for "
                 "different things; compare pictures of one manifest."
             )
         shared.append((case, number, path, other_path))
@@ -231,7 +231,7 @@ def _checks(ours: Results, count: int, draw: _Draw) -> list[Pair]:
         if len(checks) == count or not strangers:
             break
         (wrong,) = draw.some(strangers, 1)
-        pair = draw.pair(case, number, {"right": path, "wrong": wrong}, ours.method["name"])
+        pair = draw.pair(case, number, {"right": path, "wrong": wrong}, ours.method.name)
         expected = next(token for token, name in pair.methods.items() if name == "right")
         checks.append(dataclasses.replace(pair, expected=expected))
     return checks

@@ -190,13 +190,17 @@ function picture(token, description) {
   return image;
 }
 
-function enlarge(button) {
-  const image = button.querySelector("img");
+// Enlarged pictures take each other's place, so that the eye can compare them.
+let zoomed = 0;
+
+function enlarge(index) {
+  const images = [...document.querySelectorAll("#vote .picture img")];
+  zoomed = (index + images.length) % images.length;
   const large = byId("zoom").querySelector("img");
-  large.src = image.src;
-  large.alt = image.alt;
-  large.className = image.className;
-  byId("zoom").showModal();
+  const { src, alt, className } = images[zoomed];
+  Object.assign(large, { src, alt, className });
+  byId("zoomed").textContent = alt;
+  if (!byId("zoom").open) byId("zoom").showModal();
 }
 
 function referenceFigure({ name, picture: token }) {
@@ -316,7 +320,12 @@ function step(by) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || byId("zoom").open || byId("vote").hidden) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("vote").hidden) return;
+  if (byId("zoom").open) {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by) enlarge(zoomed + by);
+    return;
+  }
   const side = { 1: "Left", 2: "No difference", 3: "Right" }[event.key];
   if (side) {
     byId(current).querySelector(`input[value="${side}"]`).checked = true;
@@ -337,6 +346,7 @@ function welcome() {
   byId("welcome").hidden = false;
   byId("count").textContent = "";
   byId("pairs").textContent = entries.length;
+  if (named) byId("alias").textContent = `the name ${voter}`;
   byId("destination").textContent = isServed
     ? "They are also sent to this page's server."
     : "Nothing is sent; at the end you download a file.";
@@ -355,10 +365,13 @@ byId("questions").addEventListener("submit", (event) => event.preventDefault());
 byId("download").addEventListener("click", download);
 byId("review").addEventListener("click", () => { place = 0; show(); });
 byId("another").addEventListener("click", () => { enter(newVoter()); welcome(); });
-byId("zoom").addEventListener("click", () => byId("zoom").close());
-document.addEventListener("click", (event) => {
+byId("another").closest("p").hidden = Boolean(named);
+byId("zoom").querySelector("img").addEventListener("click", () => byId("zoom").close());
+byId("previous").addEventListener("click", () => enlarge(zoomed - 1));
+byId("following").addEventListener("click", () => enlarge(zoomed + 1));
+byId("vote").addEventListener("click", (event) => {
   const button = event.target.closest(".picture");
-  if (button) enlarge(button);
+  if (button) enlarge([...document.querySelectorAll("#vote .picture")].indexOf(button));
 });
 document.addEventListener("keydown", onKey);
 addEventListener("online", send);

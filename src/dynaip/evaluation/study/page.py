@@ -19,12 +19,11 @@ QUALITY = 92
 LOSSLESS_SIZE = 256
 
 
-def study_page(study: Study, folder: Path, title: str = "Picture study") -> str:
+def study_page(study: Study, title: str = "Picture study") -> str:
     """The page of a study.
 
     Args:
         study: The pairs.
-        folder: That the references' paths start from.
         title: At the top of the page; should not name a method.
     """
     pictures: dict[str, str] = {}
@@ -43,7 +42,7 @@ def study_page(study: Study, folder: Path, title: str = "Picture study") -> str:
             "id": pair.id,
             "prompt": pair.case.prompt,
             "references": [
-                {"name": subject.name, "picture": reference(folder / path)}
+                {"name": subject.name, "picture": reference(path)}
                 for subject in pair.case.subjects
                 for path in subject.references
             ],

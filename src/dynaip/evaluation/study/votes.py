@@ -14,7 +14,6 @@ from dynaip.evaluation.study.design import FORMAT, QUESTIONS, TIE, VERSION
 Outcome = Literal["win", "tie", "lose"]
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PAGE_DATA = re.compile(r'<script type="application/json" id="study">\{"id": "([0-9a-f]+)"')
-_MOST_PLACES = 100_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

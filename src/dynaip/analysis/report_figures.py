@@ -1,0 +1,93 @@
+"""Figures for reports; matplotlib comes with the extra `figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Told apart with the common colour deficiencies, and by their shapes.
+COLOURS = ("#1b5e58", "#c65d21", "#5b4b9a", "#a02c5a", "#6b7a1f", "#2f6fb0", "#7a5230", "#444444")
+MARKERS = "osD^vPX*"
+LEVELS = tuple(np.arange(0.1, 1.0, 0.1))
+
+
+class Point(NamedTuple):
+    """A method's estimate with the ends of its interval, on both axes."""
+
+    name: str
+    cp: tuple[float, float, float]
+    pf: tuple[float, float, float]
+
+
+def draw_trade_off(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
+    """CP against PF, with curves of equal CP·PF: the balance that the paper is after.
+
+    Args:
+        panels: Points by the panel's title.
+        path: PNG to write.
+
+    Raises:
+        ValueError: matplotlib is not installed, or there is nothing to draw.
+    """
+    panels = {title: points for title, points in panels.items() if points}
+    if not panels:
+        raise ValueError("No method has both CP and PF with enough coverage, so nothing is drawn.")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("Figures need matplotlib: pip install 'dynaip[figures]'.") from error
+    # A figure of its own, not pyplot's: no state is left behind, and no display is needed.
+    figure = Figure(figsize=(4.6 * len(panels) + 0.4, 4.6), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    names = list(dict.fromkeys(point.name for points in panels.values() for point in points))
+    for ax, (title, points) in zip(axes, panels.items(), strict=True):
+        _draw_products(ax)
+        for point in points:
+            _draw_point(ax, point, names.index(point.name))
+        _frame(ax, title, points)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160)
+
+
+def _draw_products(ax: Axes) -> None:
+    cp, pf = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101))
+    curves = ax.contour(cp, pf, cp * pf, levels=LEVELS, colors="#d5d0c4", linewidths=0.9)
+    ax.clabel(curves, fmt="%.1f", fontsize=7, colors="#8a867c")
+
+
+def _draw_point(ax: Axes, point: Point, index: int) -> None:
+    colour = COLOURS[index % len(COLOURS)]
+    (cp, *cp_ends), (pf, *pf_ends) = point.cp, point.pf
+    reach = [
+        np.abs(np.subtract(ends, value))[:, None] for value, ends in ((cp, cp_ends), (pf, pf_ends))
+    ]
+    ax.errorbar(
+        cp,
+        pf,
+        xerr=reach[0],
+        yerr=reach[1],
+        fmt=MARKERS[index % len(MARKERS)],
+        color=colour,
+        markersize=6,
+        elinewidth=1.3,
+        label=point.name,
+    )
+
+
+def _frame(ax: Axes, title: str, points: Sequence[Point]) -> None:
+    """Room around the points, within what scores can be."""
+    for axis, values in (("x", [p.cp for p in points]), ("y", [p.pf for p in points])):
+        low, high = np.nanmin(values), np.nanmax(values)
+        margin = max(0.05, 0.2 * (high - low))
+        ax.set(**{f"{axis}lim": (max(0.0, low - margin), min(1.02, high + margin))})
+    ax.set_title(f"{title[:1].upper()}{title[1:]}", fontsize=11)
+    ax.set_xlabel("concept preservation (CP)")
+    ax.set_ylabel("prompt following (PF)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)

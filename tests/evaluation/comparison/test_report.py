@@ -1,0 +1,154 @@
+"""The report on folders whose scores are known: means, bounds, tests, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation.comparison.folders import JUDGES, SUBJECTS, random_opinion, rows, source
+
+from dynaip.evaluation.comparison.estimates import estimates
+from dynaip.evaluation.comparison.judged import judged
+from dynaip.evaluation.comparison.report import report_tables, trade_offs
+from dynaip.evaluation.comparison.sources import Source
+from dynaip.evaluation.statistics import Interval
+from dynaip.evaluation.tables import Bounds, Table, write_tables
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+    folder = tmp_path_factory.mktemp("methods")
+    return [
+        source(folder, name, *(rows(random_opinion(mean, seed), judge) for judge in JUDGES))
+        for seed, (name, mean) in enumerate({"ours": 3.2, "weak": 1.5}.items())
+    ]
+
+
+@pytest.fixture(scope="module")
+def tables(sources: list[Source]) -> dict[str, Table]:
+    return {table.title: table for table in report_tables(sources)}
+
+
+def test_every_table_is_there(tables: dict[str, Table]) -> None:
+    assert list(tables) == [
+        "One subject (dynaip)",
+        "Several subjects (dynaip)",
+        "One subject, each judge (dynaip)",
+        "Several subjects, each judge (dynaip)",
+        "By category (dynaip)",
+        "By prompt kind (dynaip)",
+        "Against ours (dynaip)",
+    ]
+
+
+def test_the_main_row_is_the_naive_mean(sources: list[Source], tables: dict[str, Table]) -> None:
+    name, cp, pf, product, of_products, coverage, pictures = tables["One subject (dynaip)"].rows[0]
+    (method,) = judged(sources[0].results, sources[0].rows)
+    alone = method.subjects() == 1
+    cps, pfs = method.cp.panel()[alone], method.pf.panel()[alone]
+    assert (name, coverage, pictures) == ("ours", 1.0, 2 * SUBJECTS)
+    assert cp.value == pytest.approx(cps.mean())
+    assert product.value == pytest.approx(cps.mean() * pfs.mean())
+    assert of_products.value == pytest.approx((cps * pfs).mean())
+    assert cp.low < cp.value < cp.high
+    assert pf.value == pytest.approx(pfs.mean())
+
+
+def test_judges_stand_apart_with_their_agreement(tables: dict[str, Table]) -> None:
+    table = tables["One subject, each judge (dynaip)"]
+    assert [row[:2] for row in table.rows] == [
+        (method, judge) for method in ("ours", "weak") for judge in sorted(JUDGES)
+    ]
+    assert "Krippendorff" in table.notes[0]
+
+
+def test_groups_divide_the_pictures(tables: dict[str, Table]) -> None:
+    counts = {(row[0], row[1]): row[-1] for row in tables["By category (dynaip)"].rows}
+    assert counts["object", "ours"] + counts["animal", "ours"] == 2 * SUBJECTS
+    kinds = {row[0]: row[-1] for row in tables["By prompt kind (dynaip)"].rows}
+    assert kinds == {"plain": 2 * SUBJECTS, "style": SUBJECTS}
+
+
+def test_a_worse_method_is_found_out(tables: dict[str, Table]) -> None:
+    found = tables["Against ours (dynaip)"].rows
+    assert [row[:3] for row in found[:3]] == [
+        ("weak", "one subject", measure) for measure in ("CP", "PF", "CP·PF")
+    ]
+    for _, _, _, difference, p, adjusted, detectable, pictures in found:
+        assert difference.high < 0
+        assert p <= adjusted < 0.05
+        assert 0 < detectable < -difference.value
+        assert pictures in (SUBJECTS, 2 * SUBJECTS)
+
+
+def test_another_method_can_be_the_measure(sources: list[Source]) -> None:
+    *_, last = report_tables(sources, against="weak")
+    assert last.title == "Against weak (dynaip)"
+    assert last.rows[0][3].low > 0
+    with pytest.raises(ValueError, match="No method is called best"):
+        report_tables(sources, against="best")
+
+
+def test_failed_judgements_leave_bounds(tmp_path: Path) -> None:
+    def refuses(case: str, measure: str, subject: int) -> int | None:
+        return None if case == "one-0-plain" and measure == "cp" else 2
+
+    broken = source(tmp_path, "broken", rows(refuses, "eye"))
+    tables = {table.title: table for table in report_tables([broken])}
+    _, cp, pf, product, of_products, coverage, _ = tables["One subject (dynaip)"].rows[0]
+    count = 2 * SUBJECTS
+    low, high = (count - 1) * 0.5 / count, ((count - 1) * 0.5 + 1) / count
+    assert cp == pytest.approx(Bounds(low, high))
+    assert product == pytest.approx(Bounds(low / 2, high / 2))
+    assert of_products == pytest.approx(Bounds(low / 2, high / 2))
+    assert isinstance(pf, Interval)
+    assert coverage == (2 * count - 1) / (2 * count)
+    assert "broken lacks 1 scores (1 refused)" in tables["One subject (dynaip)"].notes[-1]
+    assert "between 0.479 and 0.521" in write_tables(list(tables.values()), "markdown")
+    assert tables["Several subjects (dynaip)"].rows[0][1].value == 0.5
+    assert trade_offs([broken])["one subject"] == []
+
+
+def test_pictures_that_were_never_judged_count_as_missing(tmp_path: Path) -> None:
+    half = list(rows(lambda *_: 4, "eye"))[::2]
+    found = source(tmp_path, "half", iter(half))
+    page = write_tables(report_tables([found]), "markdown")
+    assert "missing)" in page
+    assert "between" in page
+
+
+def test_a_measure_that_nobody_judged_is_left_empty(tmp_path: Path) -> None:
+    only = (row for row in rows(lambda *_: 2, "eye") if row.measure == "pf")
+    (method,) = judged(*source(tmp_path, "ours", only)[:2])
+    found = estimates(method, np.ones(len(method.pictures), dtype=bool))
+    assert found is not None
+    assert (found.cp, found.product, found.of_products) == (None, None, None)
+    assert found.pf == Interval(0.5, 0.5, 0.5)
+
+
+def test_metrics_have_a_table(tmp_path: Path) -> None:
+    metrics = (
+        dataclasses.replace(row, measure="dino", protocol="metric")
+        for row in rows(lambda *_: 3, "dino")
+        if row.measure == "pf"
+    )
+    table = report_tables([source(tmp_path, "ours", metrics)])[-1]
+    assert (table.title, table.columns) == ("Metrics", ("method", "dino"))
+    assert table.rows[0] == ("ours", Interval(3, 3, 3))
+
+
+def test_what_makes_no_report_is_refused(sources: list[Source], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one method"):
+        report_tables([sources[0], sources[0]])
+    with pytest.raises(ValueError, match="dynaip judge"):
+        report_tables([source(tmp_path, "new")])
+
+
+def test_points_for_the_figure(sources: list[Source]) -> None:
+    panels = trade_offs(sources)
+    assert {title: [name for name, *_ in points] for title, points in panels.items()} == {
+        "one subject": ["ours", "weak"],
+        "several subjects": ["ours", "weak"],
+    }

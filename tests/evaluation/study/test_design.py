@@ -1,0 +1,73 @@
+"""The draw: blind, the same for a seed, refused where it makes no sense."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation.study.cases import SETTINGS, make_results, manifest
+
+from dynaip.evaluation.benchmarks.results import Results
+from dynaip.evaluation.study.design import Study, StudySettings, design_study, write_key
+
+
+def test_each_competitor_has_its_pairs(study: Study) -> None:
+    assert list(study.groups) == ["rival", "third"]
+    for name, pairs in study.groups.items():
+        assert len({pair.case.id for pair in pairs}) == SETTINGS.pool
+        for pair in pairs:
+            assert set(pair.methods.values()) == {"ours", name}
+            assert all(pair.methods[t] in path.parts for t, path in pair.pictures.items())
+
+
+def test_order_of_the_pictures_says_nothing(methods: dict[str, Results]) -> None:
+    firsts = []
+    for seed in range(30):
+        settings = dataclasses.replace(SETTINGS, seed=seed)
+        study = design_study(methods["ours"], [methods["rival"]], settings)
+        firsts += [next(iter(pair.methods.values())) for pair in study.groups["rival"]]
+    assert np.mean([name == "ours" for name in firsts]) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_seed_draws_the_same_study(methods: dict[str, Results], study: Study) -> None:
+    others = [methods["rival"], methods["third"]]
+    assert design_study(methods["ours"], others, SETTINGS) == study
+    other = design_study(methods["ours"], others, dataclasses.replace(SETTINGS, seed=1))
+    assert other.id != study.id
+
+
+def test_a_check_has_a_right_answer_and_a_picture_of_another_case(study: Study) -> None:
+    (check,) = study.checks
+    assert check.expected is not None
+    (wrong,) = set(check.pictures) - {check.expected}
+    assert check.case.id in check.pictures[check.expected].parts
+    assert check.case.id not in check.pictures[wrong].parts
+
+
+def test_the_key_is_whole_and_private(study: Study, tmp_path: Path) -> None:
+    write_key(study, tmp_path / "key.json")
+    key = json.loads((tmp_path / "key.json").read_text())
+    assert len(key["pairs"]) == 2 * SETTINGS.pool + SETTINGS.checks
+    assert stat.S_IMODE((tmp_path / "key.json").stat().st_mode) == 0o600
+
+
+def test_what_cannot_be_compared_is_refused(methods: dict[str, Results], tmp_path: Path) -> None:
+    ours, rival = methods["ours"], methods["rival"]
+    with pytest.raises(ValueError, match="one method"):
+        design_study(ours, [ours])
+    with pytest.raises(ValueError, match="at least two folders"):
+        design_study(ours, [])
+    with pytest.raises(ValueError, match="6 pictures in common"):
+        design_study(ours, [rival], StudySettings())
+    with pytest.raises(ValueError, match="pool at least as large"):
+        StudySettings(pool=2, items=3)
+    questions = manifest(tmp_path)
+    (first, *rest) = questions.cases
+    other = dataclasses.replace(first, prompt="something else")
+    asked = make_results(tmp_path, "rival", dataclasses.replace(questions, cases=(other, *rest)))
+    with pytest.raises(ValueError, match="case-0 asks ours and rival for different"):
+        design_study(ours, [asked], SETTINGS)
