@@ -22,6 +22,8 @@ MAX_PIXELS = 64_000_000
 FORMATS = (
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "QOI",
 )  # fmt: skip
+# How their files end.
+ENDINGS = frozenset(f".{name.lower()}" for name in (*FORMATS, "JPG", "TIF", "JP2"))
 # Pillow's decoders raise all of these on broken files.
 BROKEN = (
     OSError,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dynaip.evaluation.benchmarks.results import Results
+from dynaip.evaluation.scores import read_scores
 
 Cli = Callable[..., Any]
 
@@ -57,6 +58,24 @@ def test_a_benchmark_of_one_s_own_subjects(cli: Cli, manifest: Path, tmp_path: P
     too_many = cli("bench", "dynaip", "--pools", pools, "--out", out)
     assert too_many.code == 2
     assert "put more subjects" in too_many.err
+
+
+def test_answers_are_scored_beside_the_copied_reference(
+    cli: Cli, manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    made = cli("bench", "baseline", "copy", "--manifest", manifest, "--out", out)
+    assert "4 pictures are in" in made.out, made.err
+    scored = cli("bench", "score", out)
+    assert scored.code == 0, scored.err
+    rows = read_scores(out / "scores" / "offline.jsonl").rows
+    assert f"{len(rows)} scores" in scored.out
+    assert {row.measure for row in rows} == {"colour-edges", "colour-edges-masked"}
+    whole = [row for row in rows if row.measure == "colour-edges"]
+    assert len(whole) == 2 * 2 + 2 * 3
+    assert [row.score for row in whole if row.subject == 0] == pytest.approx([1.0] * 4)
+    next(iter(out.glob("pictures/*/0.png"))).unlink()
+    assert "1 pictures of the manifest are missing" in cli("bench", "score", out).err
 
 
 @pytest.mark.parametrize(

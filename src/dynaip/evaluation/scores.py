@@ -116,8 +116,11 @@ class Journal(NamedTuple):
     torn: bool
 
 
-def append_scores(path: Path, rows: Iterable[ScoreRow]) -> None:
+def append_scores(path: Path, rows: Iterable[ScoreRow]) -> int:
     """Appends rows and waits until they are on the disk; a torn last line is cut off first.
+
+    Returns:
+        How many rows were written.
 
     Raises:
         OSError: The file cannot be written.
@@ -129,6 +132,7 @@ def append_scores(path: Path, rows: Iterable[ScoreRow]) -> None:
         file.write("".join(lines).encode())
         file.flush()
         os.fsync(file.fileno())
+    return len(lines)
 
 
 def read_scores(path: Path) -> Journal:

@@ -13,6 +13,7 @@ from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model, 
 if TYPE_CHECKING:
     from dynaip.evaluation.benchmarks.dynaip_bench import BenchSettings
     from dynaip.evaluation.benchmarks.manifest import Manifest
+    from dynaip.evaluation.benchmarks.results import Results
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks: manifests, and pictures for them.")
 
@@ -77,6 +78,104 @@ def toyland(
             on_subject=lambda: progress.advance(bar),
         )
     _write(build_manifest(pools, settings, "toyland-bench"), out)
+
+
+@app.command("dreambenchpp")
+def dreambenchpp(
+    data: Annotated[Path, typer.Option(help="A checkout of DreamBench++, pictures downloaded.")],
+    out: Out = Path("out/dreambenchpp/manifest.jsonl"),
+    seed: Seed = 0,
+) -> None:
+    """Read DreamBench++: 150 subjects x 9 prompts = 1350."""
+    from dynaip.evaluation.benchmarks.dreambenchpp import read_dreambenchpp
+
+    _write(read_dreambenchpp(data, seed=seed), out)
+
+
+@app.command()
+def dreambooth(
+    data: Annotated[Path, typer.Option(help="A checkout of DreamBooth's data set.")],
+    out: Out = Path("out/dreambooth/manifest.jsonl"),
+    pictures: Pictures = 4,
+    seed: Seed = 0,
+) -> None:
+    """Read DreamBooth's data set: 30 subjects x 25 prompts = 750."""
+    from dynaip.evaluation.benchmarks.dreambooth import read_dreambooth
+
+    _write(read_dreambooth(data, pictures=pictures, seed=seed), out)
+
+
+@app.command("import")
+def import_(
+    samples: Annotated[Path, typer.Argument(help="A method's samples in DreamBench++'s layout.")],
+    manifest: Annotated[Path, typer.Option(help="DreamBench++'s manifest.")],
+    out: Annotated[Path, typer.Option(help="Result folder.")],
+    name: Annotated[str, typer.Option(help="What tables call the method.")],
+) -> None:
+    """Take over another method's pictures of DreamBench++, to be scored like ours."""
+    from dynaip.evaluation.benchmarks.dreambenchpp import import_samples
+    from dynaip.evaluation.benchmarks.manifest import read_manifest
+
+    asked = read_manifest(manifest)
+    with progress_bar() as progress:
+        bar = progress.add_task("Copying", total=sum(len(case.seeds) for case in asked.cases))
+        results = import_samples(samples, asked, out, name, lambda: progress.advance(bar))
+    _tell_pictures(results)
+
+
+@app.command()
+def baseline(
+    name: Annotated[str, typer.Argument(help="copy (of the reference) or real (photograph).")],
+    manifest: Annotated[Path, typer.Option(help="What is asked.")],
+    out: Annotated[Path, typer.Option(help="Result folder.")],
+) -> None:
+    """Answer with the reference itself, or with another photograph: the ends of every scale."""
+    from dynaip.evaluation.benchmarks.baselines import make_baseline
+    from dynaip.evaluation.benchmarks.manifest import read_manifest
+
+    _tell_pictures(make_baseline(name, read_manifest(manifest), out))
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="Result folder.")],
+    metric: Annotated[str, typer.Option(help="clip, dino, or offline (no download).")] = "offline",
+    model: Annotated[
+        str | None, typer.Option(help="The metric's model, a folder or hub id.")
+    ] = None,
+) -> None:
+    """Score a method's pictures by a metric, on the whole picture and inside each mask."""
+    import itertools
+
+    from dynaip.evaluation import metrics
+    from dynaip.evaluation.benchmarks.results import Results
+    from dynaip.evaluation.scores import append_scores
+
+    if model is not None and metric == "offline":
+        raise ValueError("--metric offline has no model; leave --model out.")
+    named = {} if model is None else {"model": model}
+    results = Results.open(folder)
+    with progress_bar() as progress:
+        passes = 2 if metric == "clip" else 1
+        bar = progress.add_task("Scoring", total=passes * len(results.pictures()))
+
+        def advance() -> None:
+            progress.advance(bar)
+
+        if _one_of("--metric", metric, ("clip", "dino", "offline")) == "clip":
+            clip = metrics.ClipEmbedder(**named)
+            rows = itertools.chain(
+                metrics.score_likeness(results, clip, advance),
+                metrics.score_prompts(results, clip, advance),
+            )
+        else:
+            embedder = metrics.DinoEmbedder(**named) if metric == "dino" else None
+            rows = metrics.score_likeness(results, embedder or metrics.ColourAndEdges(), advance)
+        path = results.scores_path(metric)
+        written = append_scores(path, rows)
+    if missing := len(results.missing()):
+        typer.echo(f"{missing} pictures of the manifest are missing, and have no scores.", err=True)
+    typer.echo(f"{written} scores are in {path}.")
 
 
 @app.command()
@@ -150,6 +249,13 @@ def run(
             on_picture=lambda each: progress.advance(bar),
         )
     typer.echo(f"{made} pictures made, {ready} were there; they are in {out / 'pictures'}.")
+
+
+def _tell_pictures(results: Results) -> None:
+    missing = len(results.missing())
+    note = f", and {missing} are missing" if missing else ""
+    there = len(results.pictures())
+    typer.echo(f"{there} pictures are in {results.folder / 'pictures'}{note}.")
 
 
 def _settings(

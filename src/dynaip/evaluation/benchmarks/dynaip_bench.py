@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dynaip.evaluation.benchmarks.manifest import Box, Case, CaseSubject, Manifest
-from dynaip.pictures import FORMATS
+from dynaip.pictures import ENDINGS
 
 REVISION = 1
 KINDS = (
@@ -41,8 +41,6 @@ THREE_ACT = (
 )  # fmt: skip
 
 Mode = Literal["verbatim", "grammatical"]
-# Picture formats by the endings that files of a pool may have.
-ENDINGS = frozenset(f".{name.lower()}" for name in (*FORMATS, "JPG", "TIF"))
 
 
 class Combination(NamedTuple):
