@@ -113,6 +113,53 @@ def test_places_and_times_are_used_and_kept(
     assert (pictures[0] != pictures[1]).any()
 
 
+def test_subjects_with_their_places(cli: Any, model: Path, reference: Path, tmp_path: Path) -> None:
+    mug = tmp_path / "mug@home.png"
+    Image.new("RGB", (20, 20), "blue").save(mug)
+    call = ["generate", "--model", model, "--prompt", "a dog", "--steps", 2, "--seed", 1, "--json"]
+    references = ["--reference", reference, "--reference", mug]
+    options = [
+        ["--subject", f"{reference}@left", "--subject", f"{mug}@right"],
+        [*references, "--mask", "left", "--mask", "right"],
+        ["--subject", f"{reference}@right", "--subject", f"{mug}@left"],
+        ["--subject", f"{reference}@0,0,0.5,1", "--subject", mug],
+        ["--subject", reference, "--subject", mug],
+    ]
+    pictures, places = [], []
+    for index, option in enumerate(options):
+        result = cli(*call, *option, "--out", tmp_path / f"{index}.png")
+        assert result.code == 0, result.err
+        (row,) = json.loads(result.out)
+        assert [subject["name"] for subject in row["subjects"]] == ["rex.png", "mug@home.png"]
+        places.append([subject["mask"] for subject in row["subjects"]])
+        pictures.append(np.asarray(Image.open(row["path"])).tobytes())
+    assert pictures[0] == pictures[1]
+    assert len(set(pictures)) == 4
+    assert places[:3] == [["left", "right"], ["left", "right"], ["right", "left"]]
+    assert places[3:] == [["0,0,0.5,1", None], [None, None]]
+
+
+def test_subjects_and_references_do_not_mix(cli: Any, arguments: list[object]) -> None:
+    result = cli(*arguments, "--prompt", "a dog", "--subject", "rex.png@left")
+    assert_one_sentence(result, "leave out --reference and --mask")
+
+
+@pytest.mark.parametrize(
+    ("subject", "words"),
+    [
+        ("nowhere.png@left", "no picture file"),
+        ("{}@nowhere", "no picture file"),
+        ("{}@0,0,2,1", "in fractions of the picture"),
+        ("{}@0.5,0,0.5,1", "left < right"),
+    ],
+)
+def test_a_wrong_subject_is_one_sentence(
+    cli: Any, model: Path, reference: Path, subject: str, words: str
+) -> None:
+    call = ["generate", "--model", model, "--prompt", "a dog", "--subject"]
+    assert_one_sentence(cli(*call, subject.format(reference)), words)
+
+
 def test_a_card_makes_what_its_picture_makes(
     cli: Any, arguments: list[object], model: Path, reference: Path, tmp_path: Path
 ) -> None:
@@ -186,7 +233,7 @@ def test_a_wrong_model_is_one_sentence(cli: Any, arguments: list[object], tmp_pa
 
 def test_options_about_references_need_one(cli: Any, model: Path) -> None:
     call = ["generate", "--model", model, "--prompt", "a dog"]
-    assert_one_sentence(cli(*call, "--branches", "text"), "give a --reference")
+    assert_one_sentence(cli(*call, "--branches", "text"), "give a --subject or a --reference")
 
 
 def test_a_file_where_the_folder_should_be(

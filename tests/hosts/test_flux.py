@@ -4,6 +4,7 @@ import inspect
 import logging
 
 import jaxtyping
+import peft
 import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
@@ -458,7 +459,6 @@ class TestBesideDiffusers:
 
     def test_lora(self, transformer, prompt, run):
         """Its scale still arrives, and our processors use its layers."""
-        peft = pytest.importorskip("peft")
         with attach(transformer, prompt):
             plain = run()
             layers = peft.LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False)

@@ -1,5 +1,6 @@
 """Passes of a pipeline, counted on a real scheduler."""
 
+import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
@@ -52,4 +53,6 @@ def test_a_name_says_more_than_the_count():
 def test_nothing_followed_nothing_told():
     passes = Passes()
     assert [passes.unconditional() for _ in range(2)] == [False, False]
-    assert passes.position() is None
+    for ask in (passes.position, passes.done):
+        with pytest.raises(ValueError, match=r"passes\.follow\(pipe\.scheduler\)"):
+            ask()

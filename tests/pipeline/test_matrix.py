@@ -7,15 +7,25 @@ same objects.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
+import gguf
 import numpy as np
+import peft
 import pytest
 import tiny
 import torch
-from diffusers import FluxControlNetModel, FluxPipeline, FluxTransformer2DModel
+from accelerate import cpu_offload, cpu_offload_with_hook
+from diffusers import (
+    FluxControlNetModel,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    GGUFQuantizationConfig,
+)
 from diffusers.hooks import FirstBlockCacheConfig
 from PIL import Image
 
@@ -47,8 +57,33 @@ PIPELINES = {
     # The picture, the masked picture, and 4 x 4 pixels of mask for each token.
     "fill": ("FluxFillPipeline", {"image": PICTURE, "mask_image": HOLE}, 16 + 16 + 16),
     "controlnet": ("FluxControlNetPipeline", {"control_image": PICTURE}, 16),
+    "controlnet img2img": (
+        "FluxControlNetImg2ImgPipeline",
+        {"control_image": PICTURE, "image": PICTURE, "strength": 1.0},
+        16,
+    ),
+    "controlnet inpaint": (
+        "FluxControlNetInpaintPipeline",
+        {"control_image": PICTURE, "image": PICTURE, "mask_image": HOLE, "strength": 1.0},
+        16,
+    ),
     "control": ("FluxControlPipeline", {"control_image": PICTURE}, 16 + 16),
+    "control img2img": (
+        "FluxControlImg2ImgPipeline",
+        {"control_image": PICTURE, "image": PICTURE, "strength": 1.0},
+        16 + 16,
+    ),
+    "control inpaint": (
+        "FluxControlInpaintPipeline",
+        {"control_image": PICTURE, "image": PICTURE, "mask_image": HOLE, "strength": 1.0},
+        16 + 16,
+    ),
     "kontext": ("FluxKontextPipeline", {"image": PICTURE, "_auto_resize": False}, 16),
+    "kontext inpaint": (
+        "FluxKontextInpaintPipeline",
+        {"image": PICTURE, "mask_image": HOLE, "strength": 1.0, "_auto_resize": False},
+        16,
+    ),
 }
 
 
@@ -63,9 +98,7 @@ def build(kind: str) -> tuple[Any, dict[str, Any]]:
     parts = tiny.pipeline().components
     if channels != 16:
         parts["transformer"] = transformer(channels)
-        for unused in ("image_encoder", "feature_extractor"):
-            parts.pop(unused)
-    if kind == "controlnet":
+    if kind.startswith("controlnet"):
         torch.manual_seed(5)
         config = dict(parts["transformer"].config)
         kept = ("in_channels", "attention_head_dim", "num_attention_heads", "joint_attention_dim")
@@ -77,7 +110,8 @@ def build(kind: str) -> tuple[Any, dict[str, Any]]:
             axes_dims_rope=[4, 4, 8],
             **{name: config[name] for name in kept},
         ).eval()
-    pipe = getattr(diffusers, name)(**parts)
+    takes = inspect.signature(getattr(diffusers, name).__init__).parameters
+    pipe = getattr(diffusers, name)(**{part: parts[part] for part in parts if part in takes})
     pipe.set_progress_bar_config(disable=True)
     return pipe, arguments
 
@@ -127,7 +161,6 @@ def test_every_pipeline(kind: str) -> None:
 
 
 def lora(pipe: FluxPipeline) -> None:
-    peft = pytest.importorskip("peft", reason="LoRA needs peft, which is not installed")
     config = peft.LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
     torch.manual_seed(4)
     pipe.transformer.add_adapter(config)
@@ -139,6 +172,30 @@ def group_offload(pipe: FluxPipeline) -> None:
     )
 
 
+def quantise(pipe: FluxPipeline, folder: Path) -> None:
+    """Writes the base as a GGUF file of eight bits a weight, and loads it as people do."""
+    kind = gguf.GGMLQuantizationType.Q8_0
+    file = gguf.GGUFWriter(folder / "flux.gguf", "flux")
+    for name, tensor in pipe.transformer.state_dict().items():
+        values = tensor.numpy()
+        if values.ndim == 2 and values.shape[1] % gguf.GGML_QUANT_SIZES[kind][0] == 0:
+            file.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            file.add_tensor(name, values)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    pipe.transformer.save_config(folder / "transformer")
+    pipe.transformer = FluxTransformer2DModel.from_single_file(
+        str(folder / "flux.gguf"),
+        config=str(folder),
+        subfolder="transformer",
+        quantization_config=GGUFQuantizationConfig(compute_dtype=torch.float32),
+        torch_dtype=torch.float32,
+    ).eval()
+
+
 COMPANIONS: dict[str, Callable[[FluxPipeline], Any]] = {
     "LoRA": lora,
     "fused QKV": lambda pipe: pipe.transformer.fuse_qkv_projections(),
@@ -146,6 +203,10 @@ COMPANIONS: dict[str, Callable[[FluxPipeline], Any]] = {
         storage_dtype=torch.bfloat16, compute_dtype=torch.float32
     ),
     "group offloading": group_offload,
+    # What diffusers' own methods call, which want an accelerator.
+    "model offloading": lambda pipe: cpu_offload_with_hook(pipe.transformer, "cpu"),
+    "sequential offloading": lambda pipe: cpu_offload(pipe.transformer, torch.device("cpu")),
+    "attention backend": lambda pipe: pipe.transformer.set_attention_backend("_native_math"),
     "gradient checkpointing": lambda pipe: pipe.transformer.enable_gradient_checkpointing(),
     "first block cache": lambda pipe: pipe.transformer.enable_cache(
         FirstBlockCacheConfig(threshold=1e-9)
@@ -157,6 +218,16 @@ COMPANIONS: dict[str, Callable[[FluxPipeline], Any]] = {
 def test_beside(name: str) -> None:
     pipe, arguments = build("text-to-image")
     COMPANIONS[name](pipe)
+    assert_promises(pipe, arguments)
+
+
+def test_on_a_quantised_base(tmp_path: Path) -> None:
+    pipe, arguments = build("text-to-image")
+    full = draw(pipe, **arguments)
+    quantise(pipe, tmp_path)
+    weight = pipe.transformer.transformer_blocks[0].attn.to_q.weight
+    assert (type(weight).__name__, weight.dtype) == ("GGUFParameter", torch.uint8)
+    assert 0 < abs(draw(pipe, **arguments) - full).max() < 0.1
     assert_promises(pipe, arguments)
 
 

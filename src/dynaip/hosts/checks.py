@@ -6,6 +6,7 @@ from typing import Any
 
 from diffusers import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
+from torch import Tensor
 
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.processor import FluxImagePromptProcessor
@@ -67,8 +68,14 @@ def check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
             f"The prompt holds references for {prompt.batch} samples, but {batch} are being made; "
             "use one for all, or `repeat_interleave` it by the pictures per prompt."
         )
-    if prompt.mask is not None and prompt.mask.shape[-1] not in (1, rows):
+    if prompt.mask is not None and prompt.mask.shape[-1] > 1:
+        check_grid(prompt.mask, rows)
+
+
+def check_grid(masks: Tensor, rows: int) -> None:
+    """Raises where masks are for another picture's rows."""
+    if masks.shape[-1] != rows:
         raise ValueError(
-            f"The masks cover {prompt.mask.shape[-1]} image tokens, but this picture has {rows}; "
+            f"The masks cover {masks.shape[-1]} image tokens, but this picture has {rows}; "
             "bring them to its grid."
         )

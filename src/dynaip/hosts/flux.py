@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from dynaip.adapter.prompt import BlockPrompt, ImagePrompt
 from dynaip.hosts import checks
 from dynaip.hosts.passes import Passes
 from dynaip.hosts.processor import PINNED, TEXT_LENGTH, BlockNorms, FluxImagePromptProcessor
+from dynaip.hosts.regions import Region, RegionalPrompts
 from dynaip.hosts.sites import BlockBranches, find_sites
 
 
@@ -83,6 +85,8 @@ class Attachment:
         self.passes = Passes()
         self._prompt: ImagePrompt | None = None
         self._negative: ImagePrompt | None = None
+        self._regions: RegionalPrompts | None = None
+        self._region: Region | None = None
         self._forget()
         self.branches = branches
         self.set_prompt(prompt)
@@ -122,6 +126,20 @@ class Attachment:
         self._prompt, self._negative = prompt, negative
         self._forget()
         self._load(prompt, None, 0)
+
+    def set_regions(self, regions: RegionalPrompts | None) -> None:
+        """Gives places prompts of their own from the next pass on; `None` is the prompt alone.
+
+        The unconditional pass has none. `passes` has to follow the scheduler.
+        """
+        self._regions = regions
+        self._load_region(None)
+
+    def _load_region(self, region: Region | None) -> None:
+        if region is not self._region:
+            for processor in self._processors:
+                processor.region = region
+            self._region = region
 
     def _forget(self) -> None:
         """Drops what was made for the passes of the prompts before."""
@@ -239,34 +257,51 @@ class Attachment:
         self, transformer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Adds the text length to the arguments of every block, unless the pass is the base's."""
-        prompt = self._negative if self.passes.unconditional() else self._prompt
-        if prompt is None:
-            return None
+        unconditional = self.passes.unconditional()
+        prompt = self._negative if unconditional else self._prompt
+        regions = None if unconditional else self._regions
+        if regions is not None and self.passes.done() >= regions.steps:
+            regions = None
+        if regions is None:
+            self._load_region(None)
+            if prompt is None:
+                return None
         checks.check_undivided(self.transformer)
         if args:
             kwargs = {**dict(zip(_FORWARD_ARGUMENTS, args, strict=False)), **kwargs}
+        if regions is not None:
+            kwargs = self._with_regions(regions, kwargs)
+        if prompt is not None:
+            kwargs = self._with_prompt(prompt, kwargs)
+        return (), kwargs
+
+    def _with_regions(self, regions: RegionalPrompts, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The regions' text beside the prompt's, and their places to the processors."""
+        image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
+        picture = image.shape[1] - self._count_appended(image, kwargs.get("img_ids"))
+        checks.check_grid(regions.masks, picture)
+        if self._region is None:
+            self._load_region(regions.region(text.shape[1], image.shape[1]))
+        together = regions.beside(text)
+        ids = F.pad(kwargs["txt_ids"], (0, 0, 0, together.shape[1] - text.shape[1]))
+        return {**kwargs, "encoder_hidden_states": together, "txt_ids": ids}
+
+    def _with_prompt(self, prompt: ImagePrompt, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The prompt to the processors, and to the blocks what lets them use it."""
         image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
         appended = self._count_appended(image, kwargs.get("img_ids"))
         checks.check_pass(prompt, image.shape[0], image.shape[1] - appended)
         self._load(prompt, self._active(prompt), appended)
         joint = {**(kwargs.get("joint_attention_kwargs") or {}), TEXT_LENGTH: text.shape[1]}
-        if transformer.gradient_checkpointing and torch.is_grad_enabled():
+        if self.transformer.gradient_checkpointing and torch.is_grad_enabled():
             # A checkpointed block runs again in the backward pass, when the processors may hold
             # the next prompt already; its arguments are those of the first run.
             joint[PINNED] = tuple(processor.block for processor in self._processors)
-        return (), {**kwargs, "joint_attention_kwargs": joint}
+        return {**kwargs, "joint_attention_kwargs": joint}
 
     def _active(self, prompt: ImagePrompt) -> Tensor | None:
         """Who is there in this pass; `None` is everybody."""
-        if prompt.window is None:
-            return None
-        position = self.passes.position()
-        if position is None:
-            raise ValueError(
-                "A reference with a start or an end needs the scheduler's steps; call "
-                "`attachment.passes.follow(pipe.scheduler)` before the pipeline."
-            )
-        return prompt.active(position)
+        return None if prompt.window is None else prompt.active(self.passes.position())
 
     def _count_appended(self, image: Tensor, ids: Tensor | None) -> int:
         """Rows after the picture's own, such as Kontext's context, whose first id is another.

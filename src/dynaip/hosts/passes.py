@@ -32,17 +32,29 @@ class Passes:
         """Whether this pass is the unconditional one. To be asked once a pass."""
         if self.name is not None or self._scheduler is None:
             return self.name == UNCONDITIONAL
-        done, self._latest = self._latest, self._done()
+        done, self._latest = self._latest, self.done()
         return done == self._latest
 
-    def position(self) -> float | None:
-        """The share of this call's steps that are done, 0 in the first; `None` if not followed."""
-        if self._scheduler is None:
-            return None
-        total = len(self._scheduler.timesteps) - (self._scheduler.begin_index or 0)
-        return self._done() / total
+    def position(self) -> float:
+        """The share of this call's steps that are done, 0 in the first.
 
-    def _done(self) -> int:
+        Raises:
+            ValueError: No scheduler is followed.
+        """
+        done = self.done()
+        return done / (len(self._scheduler.timesteps) - (self._scheduler.begin_index or 0))
+
+    def done(self) -> int:
+        """This call's steps that are done.
+
+        Raises:
+            ValueError: No scheduler is followed.
+        """
+        if self._scheduler is None:
+            raise ValueError(
+                "What comes or goes during the steps needs their scheduler; call "
+                "`attachment.passes.follow(pipe.scheduler)` before the pipeline."
+            )
         # An image-to-image pipeline begins in the middle of the schedule.
         index, begin = self._scheduler.step_index, self._scheduler.begin_index or 0
         return 0 if index is None else index - begin

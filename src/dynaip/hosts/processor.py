@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxAttention, _get_qkv_projections
 from torch import Tensor
@@ -16,6 +16,7 @@ from dynaip.adapter.attention import add_to_rows, subject_attention
 from dynaip.adapter.config import Branches
 from dynaip.adapter.grouping import add_to_covered_rows
 from dynaip.adapter.prompt import BlockPrompt
+from dynaip.hosts.regions import Region, attend_by_region
 
 TEXT_LENGTH = "image_prompt_text_length"
 PINNED = "image_prompt_blocks"
@@ -42,6 +43,7 @@ class FluxImagePromptProcessor:
 
     Attributes:
         block: This block's keys, values and weights; `None` is the base's own attention.
+        region: Prompts by place; `None` is the prompt alone.
         rows: Rows that attend; `None` is none of them.
         query_rope: Whether queries are taken after the rotary embedding.
         recorder: Called with the block's index and its norms; `None` records nothing.
@@ -53,6 +55,7 @@ class FluxImagePromptProcessor:
     def __init__(self, index: int) -> None:
         self.index = index
         self.block: BlockPrompt | None = None
+        self.region: Region | None = None
         self.rows: Branches | None = None
         self.query_rope = False
         self.recorder: Callable[[int, BlockNorms], None] | None = None
@@ -88,14 +91,10 @@ class FluxImagePromptProcessor:
         plain_query = query
         if image_rotary_emb is not None:
             query, key = rotate(query, image_rotary_emb), rotate(key, image_rotary_emb)
-        attended = dispatch_attention_fn(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            backend=self._attention_backend,
-            parallel_config=self._parallel_config,
-        )
+        if self.region is None:
+            attended = self._attend(query, key, value, attention_mask)
+        else:
+            attended = attend_by_region(self._attend_masked, query, key, value, self.region)
         attended = attended.flatten(2, 3).to(query.dtype)
 
         block = self.block if image_prompt_blocks is None else image_prompt_blocks[self.index]
@@ -116,6 +115,26 @@ class FluxImagePromptProcessor:
         )
         image = attn.to_out[1](attn.to_out[0](image.contiguous()))
         return image, attn.to_add_out(text.contiguous()), *bypass
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """The base's own attention, in the backend that was chosen for it."""
+        return dispatch_attention_fn(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            backend=self._attention_backend,
+            parallel_config=self._parallel_config,
+        )
+
+    def _attend_masked(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Under a mask always in torch's own: some backends refuse masks, others reduce them."""
+        if mask is None:
+            return self._attend(query, key, value, None)
+        backend = AttentionBackendName.NATIVE
+        return dispatch_attention_fn(query, key, value, attn_mask=mask, backend=backend)
 
     def _add(
         self, attended: Tensor, query: Tensor, block: BlockPrompt, text: int, rows: Branches

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import inspect
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
@@ -17,27 +15,26 @@ import torch
 from diffusers import DiffusionPipeline, FluxPipeline, FluxTransformer2DModel
 from diffusers.utils import BaseOutput
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPVisionModel
 
 from dynaip.adapter.attention import Overlap, resolve_overlap
-from dynaip.adapter.card import SubjectCard, encode_card
+from dynaip.adapter.card import SubjectCard
 from dynaip.adapter.config import Branches
-from dynaip.adapter.features import tap_features
-from dynaip.adapter.fusion import FusedTokens
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base
-from dynaip.hosts.vision import encode_references, stack_pictures
-from dynaip.pictures import read_reference
 from dynaip.pipeline.placing import resolve_places
+from dynaip.pipeline.references import (
+    UNREADABLE,
+    ReferenceReader,
+    execution_device,
+    side_by_side,
+)
+from dynaip.pipeline.regional import Regional, encode_regions
 from dynaip.pipeline.strength import block_scales
-from dynaip.pipeline.subject import Grid, Reference, Subject, token_mask
-
-# What diffusers and transformers raise over a model's files.
-UNREADABLE = (OSError, ValueError, SafetensorError)
+from dynaip.pipeline.subject import Grid, Mask, Reference, Subject, token_mask
 
 
 @dataclasses.dataclass
@@ -171,10 +168,7 @@ class PersonalPipeline:
         transformer = cast(FluxTransformer2DModel, transformer)
         check_base(transformer, adapter.config)
         self.pipe, self.adapter = pipe, adapter
-        self._image_encoder = image_encoder or getattr(pipe, "image_encoder", None)
-        self.offload = offload
-        if offload:
-            adapter.to("cpu")
+        self._references = ReferenceReader(pipe, adapter, image_encoder, offload)
         self.attachment = attach(transformer, branches=adapter.config.branches)
 
     @torch.no_grad()
@@ -186,6 +180,10 @@ class PersonalPipeline:
         branches: Branches | BlockBranches | None = None,
         overlap: Overlap = "sum",
         negative_ip_adapter_image: Negative | None = None,
+        regional_prompts: Sequence[str] | None = None,
+        regional_masks: Sequence[Mask] | None = None,
+        base_ratio: float | None = None,
+        mask_inject_steps: int | None = None,
         **arguments: Any,
     ) -> PersonalPipelineOutput | tuple[Any, Tensor]:
         """Makes pictures of the subjects.
@@ -201,6 +199,11 @@ class PersonalPipeline:
                 earlier ones.
             negative_ip_adapter_image: What the unconditional pass of true classifier-free guidance
                 sees, a picture, a card or a `Subject`, one or several; by default nothing.
+            regional_prompts: Prompts of places in the picture, beside `prompt`. This and the three
+                after it are the arguments of InstantX's Regional-Prompting-FLUX.
+            regional_masks: As many places, see `Subject.mask`; here a token is in or out.
+            base_ratio: Share of `prompt` in the regions, 0 to 1; by default 0.3.
+            mask_inject_steps: Denoising steps that the regions take part in; by default 10.
             **arguments: All others are the pipeline's. Height and width, where not given, are those
                 the model was made for.
 
@@ -216,14 +219,18 @@ class PersonalPipeline:
         as_tuple = not arguments.pop("return_dict", True)
         conditioning = self._conditioning(prompt, subjects, arguments, overlap)
         negative = self._negative(negative_ip_adapter_image, arguments, overlap)
+        places = Regional(regional_prompts, regional_masks, base_ratio, mask_inject_steps)
+        regions = encode_regions(self.pipe, places, self._grid(arguments), arguments)
         self.attachment.branches = branches or self.adapter.config.branches
         self.attachment.set_prompt(conditioning.prompt, negative)
-        if _counts_steps(conditioning.prompt, negative, arguments):
+        self.attachment.set_regions(regions)
+        if regions or _counts_steps(conditioning.prompt, negative, arguments):
             self.attachment.passes.follow(cast(Any, self.pipe).scheduler)
         try:
             images = cast(Any, self.pipe)(prompt=prompt, return_dict=False, **arguments)[0]
         finally:
             self.attachment.set_prompt(None)
+            self.attachment.set_regions(None)
             self.attachment.passes.follow(None)
         if as_tuple:
             return images, conditioning.coefficients
@@ -248,9 +255,9 @@ class PersonalPipeline:
         if not subjects:
             levels = len(self.adapter.config.layers)
             return Conditioning(ImagePrompt.empty(), torch.zeros(1, 0, levels))
-        with self._adapter_on_device():
-            fused = [self._fuse(subject) for subject in subjects]
-            tokens = _side_by_side([each.tokens for each in fused])
+        with self._references.on_device():
+            fused = [self._references.fuse(subject) for subject in subjects]
+            tokens = side_by_side([each.tokens for each in fused])
             prompts = [self.adapter.project(each) for each in tokens]
         masks = resolve_places([subject.mask for subject in subjects])
         prompts = [
@@ -262,7 +269,8 @@ class PersonalPipeline:
         coefficients = [each.coefficients.float().mean(0, keepdim=True).cpu() for each in fused]
         transformer = self.attachment.transformer
         return Conditioning(
-            prompt.to(_device(self.pipe), transformer.dtype), torch.stack(coefficients, dim=1)
+            prompt.to(execution_device(self.pipe), transformer.dtype),
+            torch.stack(coefficients, dim=1),
         )
 
     @torch.no_grad()
@@ -276,11 +284,8 @@ class PersonalPipeline:
         Raises:
             ValueError: A picture cannot be used, or the adapter has no experts to keep apart.
         """
-        if any(isinstance(view, SubjectCard) for view in subject.views):
-            raise ValueError("The reference is a card already; give a picture.")
-        with self._adapter_on_device():
-            features = self._features(cast(Any, subject.views))
-            return encode_card(self.adapter, features, subject.granularity, fused=fused)
+        with self._references.on_device():
+            return self._references.card(subject, fused=fused)
 
     def detach(self) -> None:
         """Makes the pipeline what it was before; a second call does nothing."""
@@ -355,57 +360,6 @@ class PersonalPipeline:
             raise ValueError("A mask needs the picture's size; give height and width.")
         return prompt.with_mask(torch.from_numpy(token_mask(mask, grid))[None])
 
-    def _fuse(self, subject: Subject) -> FusedTokens:
-        """Tokens and coefficients of every view of a subject: "v n d" and "v l"."""
-        weight = next(self.adapter.parameters())
-        parts = []
-        for view in subject.views:
-            if isinstance(view, SubjectCard):
-                view.check(self.adapter)
-                parts.append(view.to(weight).fuse(subject.granularity))
-            else:
-                parts.append(self.adapter.encode(self._features([view]), subject.granularity))
-        if len({part.tokens.shape[1:] for part in parts}) > 1:
-            raise ValueError("These views differ in tokens; encode all of them with one encoder.")
-        return FusedTokens(
-            torch.cat([part.tokens for part in parts]),
-            torch.cat([part.coefficients for part in parts]),
-        )
-
-    def _features(self, pictures: Sequence[Any]) -> Float[Tensor, "l b n d"]:
-        encoder = self._encoder()
-        size = cast(int, encoder.config.image_size)
-        references = [read_reference(picture, size) for picture in pictures]
-        hidden_states = encode_references(encoder, stack_pictures(references))
-        features = tap_features(hidden_states, self.adapter.config.layers)
-        return features.to(next(self.adapter.parameters()))
-
-    @contextlib.contextmanager
-    def _adapter_on_device(self) -> Iterator[None]:
-        """The adapter where the pipeline computes, if it is not left where it is."""
-        if not self.offload:
-            yield
-            return
-        self.adapter.to(_device(self.pipe))
-        try:
-            yield
-        finally:
-            self.adapter.to("cpu")
-
-    def _encoder(self) -> CLIPVisionModel:
-        if self._image_encoder is None:
-            name = self.adapter.config.encoder
-            weight = next(self.adapter.parameters())
-            try:
-                encoder = CLIPVisionModel.from_pretrained(name, dtype=weight.dtype)
-            except UNREADABLE as error:
-                raise ValueError(
-                    f"The adapter's image encoder {name} cannot be loaded; download it, or give "
-                    "one as `image_encoder`."
-                ) from error
-            self._image_encoder = cast(Any, encoder).to(weight.device).eval()
-        return cast(CLIPVisionModel, self._image_encoder)
-
     def _grid(self, arguments: dict[str, Any]) -> Grid | None:
         """Rows and columns of image tokens, rounded as the pipeline rounds."""
         token = self.pipe.vae_scale_factor * 2
@@ -416,11 +370,6 @@ class PersonalPipeline:
             area, aspect = arguments["max_area"], width / height
             height, width = round((area / aspect) ** 0.5), round((area * aspect) ** 0.5)
         return height // token, width // token
-
-
-def _device(pipe: DiffusionPipeline) -> torch.device:
-    """Where the pipeline computes, also when its parts wait elsewhere."""
-    return pipe._execution_device
 
 
 def _refuse_stock(arguments: dict[str, Any]) -> None:
@@ -442,13 +391,3 @@ def _counts_steps(
 ) -> bool:
     windows = [each.window for each in (prompt, negative) if each is not None]
     return _is_guided(arguments) or any(window is not None for window in windows)
-
-
-def _side_by_side(tokens: Sequence[Float[Tensor, "_ n d"]]) -> list[Float[Tensor, "1 m d"]]:
-    """Views of a subject in one softmax; all subjects with equally many tokens.
-
-    A subject with fewer views is repeated: a softmax over every token k times is the softmax over
-    each of them once.
-    """
-    views = math.lcm(*(each.shape[0] for each in tokens))
-    return [each.reshape(1, -1, each.shape[-1]).repeat(1, views // len(each), 1) for each in tokens]

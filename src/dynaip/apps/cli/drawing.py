@@ -30,7 +30,7 @@ class Job:
     Attributes:
         prompt, steps, guidance, branches, overlap: As the options.
         references: The files that `subjects` were read from.
-        masks: As they were given, none or one for each or one for all.
+        masks: As they were given, none or one for each or one for all; empty is everywhere.
         subjects: As many.
         seeds: One for each picture.
         size: Height and width, those that were given.
@@ -124,7 +124,7 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
 
     versions = provenance.installed_versions()
     adapter = provenance.file_sha256(locate(job.adapter) / WEIGHTS) if job.adapter else None
-    masks = [provenance.public_name(mask) for mask in job.masks] or [""]
+    masks = [provenance.public_name(mask) if mask else "" for mask in job.masks] or [""]
     masks *= len(job.references) // len(masks)
     records = provenance.record_subjects(job.references, job.subjects, masks)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model
+from dynaip.apps.cli.subjects import parse_granularity
 
 
 def encode(
@@ -31,7 +32,6 @@ def encode(
     """Make a card of a subject: give it where a reference goes, in place of the picture."""
     if out.suffix != ".safetensors":
         raise ValueError(f"A card is a .safetensors file; got {out}.")
-    from dynaip.apps.cli.generate import parse_granularity
     from dynaip.pictures import open_picture
     from dynaip.pipeline.subject import Subject
 

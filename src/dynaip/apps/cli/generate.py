@@ -15,19 +15,25 @@ from rich.console import Console
 from rich.table import Table
 
 from dynaip.apps.cli.loading import adapter_location
+from dynaip.apps.cli.subjects import read_subjects, split_subjects
 
 if TYPE_CHECKING:
     from dynaip.pipeline.provenance import Settings
-    from dynaip.pipeline.subject import Subject
 
 BRANCHES = ("image", "text", "both")
 OVERLAPS = ("sum", "normalise", "priority")
-CARD = ".safetensors"
 LARGEST_SEED = 2**32 - 1
 
 
 def generate(
     prompt: Annotated[str, typer.Option(help="What the picture shows.")],
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A picture or card and where it goes, such as dog.png@left; once for each. "
+            "Places are those of --mask."
+        ),
+    ] = None,
     reference: Annotated[
         list[Path] | None,
         typer.Option(help="A picture of a subject, or its card; once for each subject."),
@@ -85,15 +91,19 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make pictures of the referenced subjects, as the prompt describes."""
-    references = reference or []
+    references, masks = reference or [], mask or []
+    if subject:
+        if references or masks:
+            raise ValueError("--subject says what and where; leave out --reference and --mask.")
+        references, masks = split_subjects(subject)
     about = (scale, granularity, mask, start, end, overlap, branches, adapter)
     if not references and any(about):
         raise ValueError(
             "--scale, --granularity, --mask, --start, --end, --overlap, --branches and --adapter "
-            "are about references; give a --reference."
+            "are about references; give a --subject or a --reference."
         )
     subjects = read_subjects(
-        references, scale or [], granularity or [], mask or [], start or [], end or []
+        references, scale or [], granularity or [], masks, start or [], end or []
     )
     seeds = _seeds(seed, number)
     prepare_target(out, number)
@@ -104,7 +114,7 @@ def generate(
         prompt=prompt,
         references=references,
         subjects=subjects,
-        masks=mask or [],
+        masks=masks,
         overlap=_overlap(overlap),
         branches=_branches(branches),
         seeds=seeds,
@@ -125,74 +135,6 @@ def generate(
         typer.echo(json.dumps(rows, indent=2))
     else:
         _report(made)
-
-
-def read_subjects(
-    references: Sequence[Path],
-    scales: Sequence[float],
-    granularities: Sequence[str],
-    masks: Sequence[str] = (),
-    starts: Sequence[float] = (),
-    ends: Sequence[float] = (),
-) -> list[Subject]:
-    """One subject per reference, all of them checked and decoded before a model is loaded.
-
-    Raises:
-        ValueError: A picture cannot be used, or the options do not fit the references.
-    """
-    if not references:
-        return []
-    from dynaip.adapter.card import SubjectCard
-    from dynaip.pictures import open_picture
-    from dynaip.pipeline.subject import Subject
-
-    count = len(references)
-    options = zip(
-        references,
-        _for_each("--scale", scales, count, 1.0),
-        _for_each("--granularity", granularities, count, None),
-        _read_masks(masks, count),
-        _for_each("--start", starts, count, 0.0),
-        _for_each("--end", ends, count, 1.0),
-        strict=True,
-    )
-    return [
-        Subject(
-            SubjectCard.load(path) if path.suffix == CARD else open_picture(path),
-            mask=mask,
-            scale=scale,
-            granularity=parse_granularity(granularity),
-            start=start,
-            end=end,
-        )
-        for path, scale, granularity, mask, start, end in options
-    ]
-
-
-def _read_masks(masks: Sequence[str], count: int) -> Sequence[Any]:
-    """One mask for each reference, or a layout for all of them."""
-    from dynaip.pictures import open_picture
-    from dynaip.pipeline.placing import LAYOUTS, PLACES, name_places
-
-    if len(masks) == 1 and masks[0] in LAYOUTS:
-        return name_places(masks[0], count)
-    if len(masks) not in (0, count):
-        raise ValueError(
-            f"--mask was given {len(masks)} times for {count} reference(s); give one for each, or "
-            f"{' or '.join(LAYOUTS)} once."
-        )
-    boxes = [_parse_box(mask) for mask in masks]
-    return [
-        mask if mask in PLACES else box or open_picture(mask)
-        for mask, box in zip(masks, boxes, strict=True)
-    ] or [None] * count
-
-
-def _parse_box(text: str) -> tuple[float, ...] | None:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        return None
 
 
 def prepare_target(out: Path, number: int) -> None:
@@ -241,26 +183,6 @@ def _overlap(overlap: str | None) -> Any:
     if overlap not in (None, *OVERLAPS):
         raise ValueError(f"--overlap is {', '.join(OVERLAPS)}; got {overlap!r}.")
     return overlap or "sum"
-
-
-def _for_each(option: str, values: Sequence[Any], count: int, default: Any) -> Sequence[Any]:
-    if len(values) not in (0, 1, count):
-        raise ValueError(
-            f"{option} was given {len(values)} times for {count} reference(s); give it once for "
-            "all of them, or once for each."
-        )
-    return values if len(values) == count else [*values, default][:1] * count
-
-
-def parse_granularity(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise ValueError(
-            f"--granularity is three numbers with commas, such as 0.2,0.3,0.5; got {text!r}."
-        ) from error
 
 
 def _report(made: Sequence[tuple[Path, Settings]]) -> None:

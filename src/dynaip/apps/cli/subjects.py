@@ -1,0 +1,121 @@
+"""What the command line says about references: files, places, strengths, times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynaip.pipeline.subject import Subject
+
+CARD = ".safetensors"
+
+
+def read_subjects(
+    references: Sequence[Path],
+    scales: Sequence[float],
+    granularities: Sequence[str],
+    masks: Sequence[str] = (),
+    starts: Sequence[float] = (),
+    ends: Sequence[float] = (),
+) -> list[Subject]:
+    """One subject per reference, all of them checked and decoded before a model is loaded.
+
+    Raises:
+        ValueError: A picture cannot be used, or the options do not fit the references.
+    """
+    if not references:
+        return []
+    from dynaip.adapter.card import SubjectCard
+    from dynaip.pictures import open_picture
+    from dynaip.pipeline.subject import Subject
+
+    count = len(references)
+    options = zip(
+        references,
+        _for_each("--scale", scales, count, 1.0),
+        _for_each("--granularity", granularities, count, None),
+        _read_masks(masks, count),
+        _for_each("--start", starts, count, 0.0),
+        _for_each("--end", ends, count, 1.0),
+        strict=True,
+    )
+    return [
+        Subject(
+            SubjectCard.load(path) if path.suffix == CARD else open_picture(path),
+            mask=mask,
+            scale=scale,
+            granularity=parse_granularity(granularity),
+            start=start,
+            end=end,
+        )
+        for path, scale, granularity, mask, start, end in options
+    ]
+
+
+def split_subjects(texts: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Files and places of `file@place`; a place is empty where none was said.
+
+    A file whose own name has the sign is found by being there.
+    """
+    parts = [_split(text) for text in texts]
+    return [file for file, _ in parts], [place for _, place in parts]
+
+
+def _split(text: str) -> tuple[Path, str]:
+    file, sign, place = text.rpartition("@")
+    if not sign or Path(text).is_file():
+        return Path(text), ""
+    return Path(file), place
+
+
+def _read_masks(masks: Sequence[str], count: int) -> Sequence[Any]:
+    """One mask for each reference, or a layout for all of them."""
+    from dynaip.pictures import open_picture
+    from dynaip.pipeline.placing import LAYOUTS, PLACES, name_places
+
+    if len(masks) == 1 and masks[0] in LAYOUTS:
+        return name_places(masks[0], count)
+    if len(masks) not in (0, count):
+        raise ValueError(
+            f"--mask was given {len(masks)} times for {count} reference(s); give one for each, or "
+            f"{' or '.join(LAYOUTS)} once."
+        )
+    boxes = [_parse_box(mask) for mask in masks]
+    return [
+        (mask or None) if mask in ("", *PLACES) else box or open_picture(mask)
+        for mask, box in zip(masks, boxes, strict=True)
+    ] or [None] * count
+
+
+def _parse_box(text: str) -> tuple[float, ...] | None:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return None
+
+
+def _for_each(option: str, values: Sequence[Any], count: int, default: Any) -> Sequence[Any]:
+    if len(values) not in (0, 1, count):
+        raise ValueError(
+            f"{option} was given {len(values)} times for {count} reference(s); give it once for "
+            "all of them, or once for each."
+        )
+    return values if len(values) == count else [*values, default][:1] * count
+
+
+def parse_granularity(text: str | None) -> list[float] | None:
+    """Three numbers with commas; nothing leaves them to the router.
+
+    Raises:
+        ValueError: They are no numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(
+            f"--granularity is three numbers with commas, such as 0.2,0.3,0.5; got {text!r}."
+        ) from error

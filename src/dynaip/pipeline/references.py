@@ -1,0 +1,124 @@
+"""Reference pictures and cards to the adapter's tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from diffusers import DiffusionPipeline
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import CLIPVisionModel
+
+from dynaip.adapter.card import SubjectCard, encode_card
+from dynaip.adapter.features import tap_features
+from dynaip.adapter.fusion import FusedTokens
+from dynaip.adapter.model import DynaIPAdapter
+from dynaip.hosts.vision import encode_references, stack_pictures
+from dynaip.pictures import read_reference
+from dynaip.pipeline.subject import Subject
+
+# What diffusers and transformers raise over a model's files.
+UNREADABLE = (OSError, ValueError, SafetensorError)
+
+
+class ReferenceReader:
+    """Reads subjects with an image encoder and an adapter.
+
+    Attributes:
+        adapter: The adapter.
+        offload: Whether its weights stay on the CPU but while `on_device` lasts.
+    """
+
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        adapter: DynaIPAdapter,
+        image_encoder: CLIPVisionModel | None,
+        offload: bool,
+    ) -> None:
+        self._pipe, self.adapter, self.offload = pipe, adapter, offload
+        self._image_encoder = image_encoder or getattr(pipe, "image_encoder", None)
+        if offload:
+            adapter.to("cpu")
+
+    @contextlib.contextmanager
+    def on_device(self) -> Iterator[None]:
+        """The adapter where the pipeline computes, if it is not left where it is."""
+        if not self.offload:
+            yield
+            return
+        self.adapter.to(execution_device(self._pipe))
+        try:
+            yield
+        finally:
+            self.adapter.to("cpu")
+
+    def fuse(self, subject: Subject) -> FusedTokens:
+        """Tokens and coefficients of every view of a subject: "v n d" and "v l".
+
+        Raises:
+            ValueError: A view cannot be used, or they do not go together.
+        """
+        weight = next(self.adapter.parameters())
+        parts = []
+        for view in subject.views:
+            if isinstance(view, SubjectCard):
+                view.check(self.adapter)
+                parts.append(view.to(weight).fuse(subject.granularity))
+            else:
+                parts.append(self.adapter.encode(self._features([view]), subject.granularity))
+        if len({part.tokens.shape[1:] for part in parts}) > 1:
+            raise ValueError("These views differ in tokens; encode all of them with one encoder.")
+        return FusedTokens(
+            torch.cat([part.tokens for part in parts]),
+            torch.cat([part.coefficients for part in parts]),
+        )
+
+    def card(self, subject: Subject, *, fused: bool) -> SubjectCard:
+        """A subject's pictures as the experts see them, see `PersonalPipeline.encode_card`."""
+        if any(isinstance(view, SubjectCard) for view in subject.views):
+            raise ValueError("The reference is a card already; give a picture.")
+        features = self._features(cast(Any, subject.views))
+        return encode_card(self.adapter, features, subject.granularity, fused=fused)
+
+    def _features(self, pictures: Sequence[Any]) -> Float[Tensor, "l b n d"]:
+        encoder = self._encoder()
+        size = cast(int, encoder.config.image_size)
+        references = [read_reference(picture, size) for picture in pictures]
+        hidden_states = encode_references(encoder, stack_pictures(references))
+        features = tap_features(hidden_states, self.adapter.config.layers)
+        return features.to(next(self.adapter.parameters()))
+
+    def _encoder(self) -> CLIPVisionModel:
+        if self._image_encoder is None:
+            name = self.adapter.config.encoder
+            weight = next(self.adapter.parameters())
+            try:
+                encoder = CLIPVisionModel.from_pretrained(name, dtype=weight.dtype)
+            except UNREADABLE as error:
+                raise ValueError(
+                    f"The adapter's image encoder {name} cannot be loaded; download it, or give "
+                    "one as `image_encoder`."
+                ) from error
+            self._image_encoder = cast(Any, encoder).to(weight.device).eval()
+        return cast(CLIPVisionModel, self._image_encoder)
+
+
+def execution_device(pipe: DiffusionPipeline) -> torch.device:
+    """Where the pipeline computes, also when its parts wait elsewhere."""
+    return pipe._execution_device
+
+
+def side_by_side(tokens: Sequence[Float[Tensor, "_ n d"]]) -> list[Float[Tensor, "1 m d"]]:
+    """Views of a subject in one softmax; all subjects with equally many tokens.
+
+    A subject with fewer views is repeated: a softmax over every token k times is the softmax over
+    each of them once.
+    """
+    views = math.lcm(*(each.shape[0] for each in tokens))
+    return [each.reshape(1, -1, each.shape[-1]).repeat(1, views // len(each), 1) for each in tokens]
