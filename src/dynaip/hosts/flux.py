@@ -25,7 +25,13 @@ from dynaip.adapter.config import Branches
 from dynaip.adapter.prompt import BlockPrompt, ImagePrompt
 from dynaip.hosts import checks
 from dynaip.hosts.passes import Passes
-from dynaip.hosts.processor import PINNED, TEXT_LENGTH, BlockNorms, FluxImagePromptProcessor
+from dynaip.hosts.processor import (
+    PINNED,
+    TEXT_LENGTH,
+    BlockNorms,
+    FluxImagePromptProcessor,
+    Watcher,
+)
 from dynaip.hosts.regions import Region, RegionalPrompts
 from dynaip.hosts.sites import BlockBranches, find_sites
 
@@ -207,6 +213,22 @@ class Attachment:
         finally:
             for processor in self._processors:
                 processor.recorder = None
+
+    @contextlib.contextmanager
+    def watch(self, watcher: Watcher) -> Iterator[None]:
+        """Shows a function what every block's cross-attention is made of while the context lasts.
+
+        Args:
+            watcher: Called in every block that attends to a reference, also with the queries of
+                rows that do not; see `Watcher`.
+        """
+        for processor in self._processors:
+            processor.watcher = watcher
+        try:
+            yield
+        finally:
+            for processor in self._processors:
+                processor.watcher = None
 
     def detach(self) -> None:
         """Puts the same processor objects back. A second call does nothing.

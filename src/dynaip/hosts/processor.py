@@ -35,6 +35,11 @@ class BlockNorms:
     own: Tensor
 
 
+# Called with a block's index, the queries of its text then image rows ("b n h d"), its conditioning
+# and the number of text rows.
+Watcher = Callable[[int, Tensor, BlockPrompt, int], None]
+
+
 class FluxImagePromptProcessor:
     """diffusers' `FluxAttnProcessor`, with cross-attention added before the output projection.
 
@@ -47,6 +52,7 @@ class FluxImagePromptProcessor:
         rows: Rows that attend; `None` is none of them.
         query_rope: Whether queries are taken after the rotary embedding.
         recorder: Called with the block's index and its norms; `None` records nothing.
+        watcher: Called with what the block's cross-attention is made of; `None` watches nothing.
     """
 
     _attention_backend = None
@@ -59,6 +65,7 @@ class FluxImagePromptProcessor:
         self.rows: Branches | None = None
         self.query_rope = False
         self.recorder: Callable[[int, BlockNorms], None] | None = None
+        self.watcher: Watcher | None = None
 
     def __call__(
         self,
@@ -101,6 +108,8 @@ class FluxImagePromptProcessor:
         bypass: tuple[Tensor, ...] = ()
         if block is not None and self.rows is not None and image_prompt_text_length is not None:
             cross_query = query if self.query_rope else plain_query
+            if self.watcher is not None:
+                self.watcher(self.index, cross_query, block, image_prompt_text_length)
             if block.insertion == "post_ff":
                 bypass = (self._bypass(attended, cross_query, block, image_prompt_text_length),)
             else:
