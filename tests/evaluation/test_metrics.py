@@ -168,7 +168,7 @@ def test_the_offline_likeness_sees_colours_and_edges() -> None:
 
 
 def test_real_photographs_go_through(tmp_path: Path) -> None:
-    """One subject's views are likelier than another subject's, and nothing is likelier than equal."""
+    """A view of the subject is likelier than a view of another, and less than itself."""
     if not ASSETS.is_dir():
         pytest.skip("the DreamBooth photographs are not beside this checkout")
     whole = read_dreambooth(ASSETS, pictures=1)

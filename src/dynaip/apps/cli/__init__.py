@@ -20,6 +20,7 @@ from dynaip.apps.cli import (
     evaluate,
     generate,
     inspect,
+    judge,
     miniature,
     report,
     study,
@@ -61,6 +62,7 @@ app.command()(convert.convert)
 app.command()(train.train)
 app.add_typer(miniature.app, name="miniature")
 app.add_typer(evaluate.app, name="evaluate")
+app.command()(judge.judge)
 app.add_typer(bench.app, name="bench")
 app.command()(report.report)
 app.add_typer(study.app, name="study")

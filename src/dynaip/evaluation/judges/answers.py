@@ -1,0 +1,110 @@
+"""From a judge's answer to a score, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from dynaip.evaluation.scores import Status
+
+Reading = Literal["tolerant", "faithful"]
+
+# "Score: 3", "**Score:** 3", "score = [3]", "Score: Good (3)"; a fraction or "3/4" is seen whole.
+_TOLERANT = re.compile(
+    r"score[\s*_:：=\[\]()#`\"']*(?:[a-z ]{0,12}[\s*_\[(]*)?(-?\d+(?:\.\d+)?)(\s*/\s*\d+)?",
+    re.IGNORECASE,
+)
+# DreamBench++'s own expression, which must match exactly once.
+_FAITHFUL = re.compile(r"(?:score|Score):\s*[a-zA-Z]*\s*(\d+)")
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i can(?:no|')t|i won't|cannot (?:assist|help))",
+    re.IGNORECASE,
+)
+
+
+class Candidate(NamedTuple):
+    """One of the most likely tokens at a place of the answer."""
+
+    token: str
+    logprob: float
+
+
+class Reply(NamedTuple):
+    """What came back.
+
+    Attributes:
+        text: The answer.
+        finish: Why it ended, in OpenAI's words: "stop", "length", "content_filter".
+        candidates: For each token of the answer, the likeliest tokens; empty where the server
+            gives none.
+        prompt_tokens, answer_tokens: As the server counts them; 0 where it does not.
+    """
+
+    text: str
+    finish: str = "stop"
+    candidates: Sequence[Sequence[Candidate]] = ()
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+
+class Judgement(NamedTuple):
+    """What an answer says."""
+
+    status: Status
+    score: float | None
+
+
+def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> Judgement:
+    """The score of an answer.
+
+    The tolerant reading takes the last score and sees through Markdown and brackets, but guesses
+    nothing: a fraction, or a number off the scale, is out of range. The faithful one is that of
+    DreamBench++; it cannot see fractions, and does not forgive a second mention.
+
+    Args:
+        reply: The answer.
+        scale: Lowest and highest score, whole numbers.
+        reading: How lenient to be.
+    """
+    if reply.finish == "content_filter":
+        return Judgement("refused", None)
+    matches = list((_TOLERANT if reading == "tolerant" else _FAITHFUL).finditer(reply.text))
+    if not matches or (reading == "faithful" and len(matches) > 1):
+        return Judgement(_why_none(reply), None)
+    if reading == "tolerant" and matches[-1][2]:
+        return Judgement("out_of_range", None)
+    score = float(matches[-1][1])
+    low, high = scale
+    if not (low <= score <= high and score.is_integer()):
+        return Judgement("out_of_range", None)
+    return Judgement("ok", score)
+
+
+def expected_score(reply: Reply, scale: tuple[float, float]) -> float | None:
+    """The mean of the scores that the judge weighed: sum of k p(k) at the last score token.
+
+    Returns:
+        Nothing where the server gave no candidates, or none of them there is a score.
+    """
+    low, high = (int(end) for end in scale)
+    marks = {str(score): score for score in range(low, high + 1)}
+    for candidates in reversed(reply.candidates):
+        weights: dict[int, float] = {}
+        for token, logprob in candidates:
+            if (mark := token.strip()) in marks:
+                weights[marks[mark]] = weights.get(marks[mark], 0.0) + math.exp(logprob)
+        likeliest = (
+            max(candidates, key=lambda each: each.logprob).token.strip() if candidates else ""
+        )
+        if likeliest in marks:
+            total = sum(weights.values())
+            return sum(score * weight for score, weight in weights.items()) / total
+    return None
+
+
+def _why_none(reply: Reply) -> Status:
+    if reply.finish == "length":
+        return "truncated"
+    return "refused" if _REFUSAL.search(reply.text) else "parse_error"

@@ -1,0 +1,181 @@
+"""A judge behind an OpenAI-compatible endpoint: vLLM, SGLang, `transformers serve`, OpenAI."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import openai
+
+from dynaip.evaluation.judges.answers import Candidate, Reply
+from dynaip.evaluation.judges.questions import Message
+
+# Answers of a server that it is busy or ill, and may be asked again.
+PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+CANDIDATES = 20
+
+
+class TransportError(Exception):
+    """A question did not get through, or its answer did not come back; asking again may help.
+
+    Attributes:
+        retry_after: Seconds that the server asked to wait, where it did.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RefusedError(Exception):
+    """The server refused the question for what it shows or says."""
+
+
+@runtime_checkable
+class Ask(Protocol):
+    """Puts one question to a judge."""
+
+    def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        max_tokens: int,
+        seed: int,
+        candidates: bool,
+    ) -> Reply:
+        """The answer.
+
+        Raises:
+            TransportError: It may be asked again.
+            RefusedError: It will not be answered.
+            ValueError: The endpoint cannot be used like this at all.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Server:
+    """What a kind of server understands.
+
+    Attributes:
+        extra: Settings that must be said, because the server would take the model's own otherwise.
+        candidates: Whether it gives token probabilities.
+        seed: Whether it takes a seed.
+        length: What it calls the longest answer.
+    """
+
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    candidates: bool = True
+    seed: bool = True
+    length: str = "max_tokens"
+
+
+SERVERS: dict[str, Server] = {
+    # Without these vLLM samples as the model's generation_config.json says.
+    "vllm": Server(extra={"top_k": -1, "repetition_penalty": 1.0}),
+    "sglang": Server(),
+    "transformers": Server(candidates=False),
+    "openai": Server(length="max_completion_tokens"),
+}
+
+
+class Endpoint:
+    """Asks over HTTP; safe to call from several threads.
+
+    Args:
+        url: Up to and with `/v1`.
+        model: As the server names it.
+        server: A key of `SERVERS`.
+        api_key: Where the server wants one.
+        timeout: Seconds to wait for an answer.
+
+    Raises:
+        ValueError: The kind of server is unknown.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        server: str = "vllm",
+        api_key: str = "none",
+        timeout: float = 120.0,
+    ) -> None:
+        if server not in SERVERS:
+            raise ValueError(f"--server is one of {', '.join(SERVERS)}; got {server!r}.")
+        self.url, self.model, self.server = url, model, SERVERS[server]
+        # Every attempt is ours to record, so the library makes none of its own.
+        self._client = openai.OpenAI(base_url=url, api_key=api_key, timeout=timeout, max_retries=0)
+
+    def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float,
+        max_tokens: int,
+        seed: int,
+        candidates: bool,
+    ) -> Reply:
+        """See `Ask`."""
+        if candidates and not self.server.candidates:
+            raise ValueError(
+                "This protocol needs token probabilities, which this kind of server does not give; "
+                "use vLLM, or another protocol."
+            )
+        options: dict[str, Any] = {self.server.length: max_tokens, "temperature": temperature}
+        options |= {"top_p": 1.0}
+        if self.server.seed:
+            options["seed"] = seed
+        if candidates:
+            options |= {"logprobs": True, "top_logprobs": CANDIDATES}
+        if self.server.extra:
+            options["extra_body"] = dict(self.server.extra)
+        create: Any = self._client.chat.completions.create
+        try:
+            answer = create(model=self.model, messages=list(messages), **options)
+        except openai.APIStatusError as error:
+            raise self._meaning(error) from error
+        except (openai.APIError, ValueError) as error:  # no connection, cut off, or not JSON
+            raise TransportError(f"{type(error).__name__}: {error}") from error
+        return _reply(answer)
+
+    def _meaning(self, error: openai.APIStatusError) -> Exception:
+        """What an error of the server means for the run."""
+        if error.status_code in PASSING:
+            return TransportError(str(error), _seconds(error.response.headers.get("retry-after")))
+        body = str(error.body).lower()
+        if error.status_code in (400, 403) and ("content" in body and "policy" in body):
+            return RefusedError(str(error))
+        return ValueError(
+            f"The endpoint {self.url} refuses to work ({error.status_code}: {error}); check its "
+            "address, key, model's name and kind (--server)."
+        )
+
+
+def _reply(answer: Any) -> Reply:
+    try:
+        choice = answer.choices[0]
+        refusal = getattr(choice.message, "refusal", None)
+        usage = answer.usage
+        return Reply(
+            text=choice.message.content or refusal or "",
+            finish="content_filter" if refusal else choice.finish_reason or "stop",
+            candidates=[
+                [Candidate(each.token, each.logprob) for each in token.top_logprobs]
+                for token in (choice.logprobs.content if choice.logprobs else None) or ()
+            ],
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            answer_tokens=usage.completion_tokens if usage else 0,
+        )
+    except (AttributeError, IndexError, TypeError) as error:
+        raise TransportError(
+            f"The answer has not the form of a chat completion ({error})."
+        ) from error
+
+
+def _seconds(header: str | None) -> float | None:
+    """Of a Retry-After in seconds; one that is a date is left to the usual back-off."""
+    return float(header) if header is not None and header.strip().isdecimal() else None

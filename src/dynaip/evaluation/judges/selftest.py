@@ -1,0 +1,189 @@
+"""Is the judge any good? A few questions whose answers are known, before every run.
+
+A judge that finds two unequal things equal, or one picture unlike itself, makes numbers all the
+same. Its answers to these stand in the report, beside what it was trusted with.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from dynaip.evaluation.benchmarks.manifest import Case, CaseSubject
+from dynaip.evaluation.benchmarks.results import Results, Wanted
+from dynaip.evaluation.judges.questions import Question, prompt_question
+from dynaip.evaluation.judges.rubrics import Rubrics
+from dynaip.evaluation.scores import ScoreRow, final_scores
+from dynaip.pictures import open_picture
+
+# Radius of the blur in shares of the longer side.
+BLURS = (0.01, 0.02, 0.04, 0.08)
+# In shares of the scale: what a judge must give a picture beside itself, and may give a stranger.
+IDENTICAL, STRANGER = 3.5 / 4, 1 / 4
+SLACK = 0.05
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a judge answered.
+
+    Attributes:
+        means: Mean share of the scale by kind of question.
+        counts: Answers with a score, and questions, by kind.
+        failed: What it got wrong, in words; nothing for a judge that may be trusted.
+    """
+
+    means: Mapping[str, float]
+    counts: Mapping[str, tuple[int, int]]
+    failed: tuple[str, ...]
+
+
+def self_test(results: Results, rubrics: Rubrics, count: int = 8) -> list[Question]:
+    """Questions with known answers, made from a benchmark's own references and pictures.
+
+    | kind | pictures | a good judge says |
+    |---|---|---|
+    | identical | a reference twice | 4 |
+    | other view | two views of one subject | more than a stranger |
+    | same class | another subject of its class | less than identical |
+    | unrelated | a subject of another class | 0 or 1 |
+    | blank | a white picture | 0 |
+    | blur 1 % to 8 % | a reference, and itself blurred | less and less |
+    | in order, swapped | a generated picture, and the order turned round | the same |
+    | prompt, shuffled | a generated picture with its prompt, and another's | less |
+
+    Args:
+        results: The benchmark and the pictures that are to be judged.
+        rubrics: What the judge is told.
+        count: Subjects, and pictures, that are taken, spread evenly.
+    """
+    subjects = _spread(list(_single_subjects(results)), count)
+    pictures = _spread(results.pictures(), count)
+    questions = [
+        question
+        for number, subject in enumerate(subjects)
+        for question in _about_subject(number, subject, subjects, rubrics)
+    ]
+    for number, wanted in enumerate(pictures):
+        questions += _about_picture(number, wanted, pictures, rubrics)
+    return questions
+
+
+def summarise(questions: Iterable[Question], rows: Iterable[ScoreRow]) -> Summary:
+    """What the rows say of the judge that wrote them."""
+    asked = collections.Counter(_kind(question.case) for question in questions)
+    shares = collections.defaultdict[str, list[float]](list)
+    for row in final_scores(rows).values():
+        if row.status == "ok":
+            shares[_kind(row.case)].append(row.share)
+    means = {kind: float(np.mean(shares[kind])) for kind in asked if shares[kind]}
+    counts = {kind: (len(shares[kind]), number) for kind, number in asked.items()}
+    return Summary(means=means, counts=counts, failed=tuple(_failures(means, counts)))
+
+
+def _failures(means: Mapping[str, float], counts: Mapping[str, tuple[int, int]]) -> Iterator[str]:
+    if unanswered := [kind for kind, (scored, asked) in counts.items() if asked and not scored]:
+        yield f"no score at all for {', '.join(unanswered)}"
+    if means.get("identical", 1) < IDENTICAL:
+        yield f"identical pictures get {4 * means['identical']:.2f} of 4"
+    for kind in ("unrelated", "blank"):
+        if means.get(kind, 0) > STRANGER:
+            yield f"{kind} pictures get {4 * means[kind]:.2f} of 4"
+    if means.get("same class", 0) > means.get("identical", 1) - SLACK:
+        yield "another subject of the same class is as good as the same"
+    ladder = [means[kind] for kind in ("identical", *map(_blur, BLURS)) if kind in means]
+    if any(later > earlier + SLACK for earlier, later in itertools.pairwise(ladder)):
+        yield "more blur gets more points"
+    if abs(means.get("in order", 0) - means.get("swapped", means.get("in order", 0))) > 0.25:
+        yield "the order of the pictures moves the score by more than one point"
+    if means.get("shuffled", 0) > means.get("prompt", 1):
+        yield "another prompt fits better than the picture's own"
+
+
+def _about_subject(
+    number: int, subject: CaseSubject, others: list[CaseSubject], rubrics: Rubrics
+) -> Iterator[Question]:
+    reference = subject.references[0]
+    shown: dict[str, Path | Image.Image] = {"identical": reference}
+    if len(subject.references) > 1:
+        shown["other view"] = subject.references[1]
+    for other in others:
+        kind = "same class" if other.category == subject.category else "unrelated"
+        if other.references != subject.references:
+            shown.setdefault(kind, other.references[0])
+    picture = open_picture(reference).convert("RGB")
+    shown["blank"] = Image.new("RGB", picture.size, "white")
+    for share in BLURS:
+        blur = ImageFilter.GaussianBlur(share * max(picture.size))
+        shown[_blur(share)] = picture.filter(blur)
+    for kind, answer in shown.items():
+        yield _concept(kind, number, subject, (reference, answer), rubrics)
+
+
+def _about_picture(
+    number: int, wanted: Wanted, pictures: list[Wanted], rubrics: Rubrics
+) -> Iterator[Question]:
+    subject = wanted.case.subjects[0]
+    pair = (subject.references[0], wanted.path)
+    yield _concept("in order", number, subject, pair, rubrics)
+    yield _concept("swapped", number, subject, pair[::-1], rubrics)
+    strangers = [each.case for each in pictures if each.case.prompt != wanted.case.prompt]
+    if strangers:
+        own, other = wanted.case, strangers[number % len(strangers)]
+        yield _prompted("prompt", number, own, wanted, rubrics)
+        yield _prompted("shuffled", number, other, wanted, rubrics)
+
+
+def _concept(
+    kind: str,
+    number: int,
+    subject: CaseSubject,
+    pictures: tuple[Path | Image.Image, ...],
+    rubrics: Rubrics,
+) -> Question:
+    rubric = rubrics["cp-style" if subject.kind == "style" else "cp"]
+    return Question(
+        case=f"{kind}/{number}",
+        picture=0,
+        measure="cp",
+        rubric=rubric,
+        text=rubric.fill(name=subject.name),
+        pictures=pictures,
+    )
+
+
+def _prompted(kind: str, number: int, case: Case, wanted: Wanted, rubrics: Rubrics) -> Question:
+    question = prompt_question(case, 0, wanted.path, rubrics["pf"])
+    return dataclasses.replace(question, case=f"{kind}/{number}")
+
+
+def _single_subjects(results: Results) -> Iterator[CaseSubject]:
+    """Every subject once."""
+    seen = set()
+    for case in results.manifest.cases:
+        for subject in case.subjects:
+            if subject.references not in seen:
+                seen.add(subject.references)
+                yield subject
+
+
+def _spread(values: list[T], count: int) -> list[T]:
+    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[place] for place in places]
+
+
+def _kind(case: str) -> str:
+    return case.partition("/")[0]
+
+
+def _blur(share: float) -> str:
+    return f"blur {share:.0%}"

@@ -1,0 +1,244 @@
+"""Judging against a server that fails in every way: nothing is lost, or counted twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from judged import FaultyServer, picture, say, slow
+
+from dynaip.evaluation.benchmarks.results import Results
+from dynaip.evaluation.judges.endpoint import Endpoint
+from dynaip.evaluation.judges.protocols import PROTOCOLS
+from dynaip.evaluation.judges.questions import Judge, Question, ask_about
+from dynaip.evaluation.judges.rubrics import OURS
+from dynaip.evaluation.judges.running import Patience, ask_all, estimate
+from dynaip.evaluation.scores import coverage, final_scores, read_scores
+
+PROTOCOL = PROTOCOLS["dynaip"]
+WARM = dataclasses.replace(PROTOCOL, temperature=1.0)
+JUDGE = Judge(model="m")
+QUICK = Patience(attempts=3, wait=lambda seconds: None)
+
+
+@pytest.fixture
+def questions(results: Results) -> list[Question]:
+    return list(ask_about(results, PROTOCOL, OURS))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "scores" / "m.jsonl"
+
+
+def ask(server: FaultyServer, questions: list[Question], path: Path, **options: Any) -> Any:
+    settings = {"protocol": PROTOCOL, "patience": QUICK, "timeout": 5.0, **options}
+    endpoint = Endpoint(server.url, "m", timeout=settings.pop("timeout"))
+    return ask_all(questions, JUDGE, ask=endpoint, path=path, **settings)
+
+
+def test_all_is_asked_once_and_kept(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    tally = ask(server, questions, path)
+    assert (tally.asked, tally.reused, tally.statuses) == (14, 0, {"ok": 14})
+    rows = read_scores(path).rows
+    assert {row.unit for row in rows} == {q.unit(JUDGE, PROTOCOL) for q in questions}
+    assert all(row.score == 3 and row.details["answer"] == "Score: 3" for row in rows)
+    assert rows[0].details["prompt_tokens"] == 7
+    again = ask(server, questions, path)
+    assert (again.asked, again.reused) == (0, 14)
+    assert len(server.requests) == 14
+    sent = server.requests[0]
+    assert (sent["temperature"], sent["top_p"], sent["top_k"]) == (0, 1, -1)
+    assert (sent["max_tokens"], sent["repetition_penalty"]) == (512, 1.0)
+
+
+FAULTS: dict[str, Any] = {
+    "busy": (429, {"Retry-After": "7"}, b"{}"),
+    "ill": (503, {}, b"down"),
+    "cut JSON": (200, {}, say("Score: 3")[2][:40]),
+    "no choices": (200, {}, json.dumps({"id": "x", "object": "o", "choices": []}).encode()),
+    "empty": (200, {}, b""),
+    "connection cut": None,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_does_not_get_through_is_asked_again(
+    server: FaultyServer, questions: list[Question], path: Path, fault: str
+) -> None:
+    server.script = lambda number, body: say("Score: 2") if number % 2 else FAULTS[fault]
+    waits: list[float] = []
+    patience = Patience(wait=waits.append)
+    tally = ask(server, questions[:3], path, concurrency=1, patience=patience)
+    assert (tally.asked, tally.statuses) == (6, {"ok": 3})
+    rows = read_scores(path).rows
+    assert [row.status for row in rows] == ["transport", "ok"] * 3
+    assert [row.attempt for row in rows] == [0, 1] * 3
+    assert [row.score for row in final_scores(rows).values()] == [2, 2, 2]
+    assert len(waits) == 3
+    assert all(wait == 7 for wait in waits) == (fault == "busy")
+
+
+def test_a_server_that_hangs_is_not_waited_for(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    server.script = lambda number, body: slow(1.0 if number == 0 else 0.0, say("Score: 4"))
+    tally = ask(server, questions[:1], path, timeout=0.3)
+    assert (tally.asked, tally.statuses) == (2, {"ok": 1})
+
+
+def test_patience_ends_and_the_next_run_tries_again(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    server.script = lambda number, body: FAULTS["ill"]
+    first = ask(server, questions[:2], path)
+    assert (first.asked, first.statuses) == (6, {"transport": 2})
+    server.script = lambda number, body: say("Score: 1")
+    assert ask(server, questions[:2], path).statuses == {"ok": 2}
+    rows = read_scores(path).rows
+    assert sorted(row.attempt for row in rows) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert {row.score for row in final_scores(rows).values()} == {1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (say("Score: 10"), "out_of_range"),
+        (say("It is nice."), "parse_error"),
+        (say("I'm sorry, I can't."), "refused"),
+        (say("", refusal="No."), "refused"),
+        (say("The dog", finish="length"), "truncated"),
+        ((400, {}, b'{"error": {"code": "content_policy_violation"}}'), "refused"),
+    ],
+)
+def test_answers_without_a_score_are_rows_too(
+    server: FaultyServer, questions: list[Question], path: Path, answer: Any, status: str
+) -> None:
+    server.script = lambda number, body: answer
+    cold = ask(server, questions[:2], path)
+    assert (cold.asked, cold.statuses) == (2, {status: 2})
+    units = [q.unit(JUDGE, PROTOCOL) for q in questions[:2]]
+    found = coverage(units, final_scores(read_scores(path).rows))
+    assert (found.scored, found.failures) == (0, {status: 2})
+    server.script = lambda number, body: say("Score: 0") if number % 2 else answer
+    warm = ask(server, questions[:2], path, protocol=WARM, concurrency=1)
+    assert (warm.asked, warm.statuses) == (4, {"ok": 2})
+
+
+def test_a_mistake_of_ours_stops_the_run_and_keeps_what_there_is(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    error = (404, {}, b'{"error": {"message": "no such model"}}')
+    server.script = lambda number, body: error if number == 3 else say("Score: 3")
+    with pytest.raises(ValueError, match=r"404.*check its address"):
+        ask(server, questions, path, concurrency=1)
+    assert 3 <= len(read_scores(path).rows) < len(questions)
+    rest = ask(server, questions, path)
+    assert rest.asked + rest.reused == 14
+
+
+def test_threads_share_the_file(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    """Faults of all kinds at once, by many threads: every attempt is a whole row."""
+    kinds = [say("Score: 3"), *FAULTS.values(), say("Score: 3")]
+    server.script = lambda number, body: kinds[number % len(kinds)]
+    patience = Patience(attempts=50, wait=lambda seconds: None)
+    tally = ask(server, questions, path, concurrency=14, patience=patience)
+    assert tally.statuses == {"ok": 14}
+    rows, torn = read_scores(path)
+    assert not torn
+    assert len(rows) == tally.asked
+    # A request that was cut may have been sent again on a new connection by the HTTP client.
+    assert len(rows) <= len(server.requests)
+    assert Counter(row.status for row in rows)["ok"] == 14
+
+
+def test_a_run_that_is_killed_goes_on(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    ask(server, questions[:5], path)
+    path.write_bytes(path.read_bytes()[:-30])
+    tally = ask(server, questions, path)
+    assert (tally.asked, tally.reused) == (10, 4)
+    rows, torn = read_scores(path)
+    assert not torn
+    assert len({row.unit for row in rows}) == len(rows) == 14
+
+
+def test_interrupting_stops_threads_that_wait(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    server.script = lambda number, body: FAULTS["ill"] if number else say("Score: 3")
+    begun = threading.Event()
+
+    def stop() -> None:
+        begun.set()
+        raise KeyboardInterrupt
+
+    patience = Patience(attempts=10**9, wait=lambda seconds: begun.wait(0.01))
+    with pytest.raises(KeyboardInterrupt):
+        ask(server, questions, path, concurrency=2, patience=patience, on_question=stop)
+    assert Counter(row.status for row in read_scores(path).rows)["ok"] == 1
+
+
+def test_changed_pictures_are_judged_anew(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    ask(server, questions, path)
+    changed = questions[0].pictures[1]
+    assert isinstance(changed, Path)
+    picture(99).save(changed)
+    server.script = lambda number, body: say("Score: 0")
+    tally = ask(server, questions, path)
+    assert (tally.asked, tally.reused) == (2, 12)
+    final = final_scores(read_scores(path).rows)
+    assert final[questions[0].unit(JUDGE, PROTOCOL)].score == 0
+
+
+def test_strict_scores_are_expectations(server: FaultyServer, results: Results, path: Path) -> None:
+    strict = PROTOCOLS["strict"]
+    questions = list(ask_about(results, strict, OURS))[:1]
+    places = [
+        {"token": "Score", "logprob": 0.0, "bytes": None, "top_logprobs": []},
+        {
+            "token": "3",
+            "logprob": -0.1,
+            "bytes": None,
+            "top_logprobs": [
+                {"token": token, "logprob": math.log(share), "bytes": None}
+                for token, share in (("3", 0.75), ("4", 0.25))
+            ],
+        },
+    ]
+    status, headers, content = say("Score: 3")
+    body = json.loads(content)
+    body["choices"][0]["logprobs"] = {"content": places}
+    server.script = lambda number, _: (status, headers, json.dumps(body).encode())
+    ask(server, questions, path, protocol=strict)
+    (row,) = read_scores(path).rows
+    assert row.score == pytest.approx(3.25)
+    assert row.details["said"] == 3
+    assert (server.requests[0]["logprobs"], server.requests[0]["top_logprobs"]) == (True, 20)
+    plain = Endpoint(server.url, "m", server="transformers")
+    with pytest.raises(ValueError, match="token probabilities"):
+        ask_all(questions, Judge(model="n"), strict, plain, path)
+
+
+def test_an_estimate_sends_nothing(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    before = estimate(questions, JUDGE, PROTOCOL, path, concurrency=4, seconds_per_call=3.0)
+    assert (before.calls, before.answer_tokens, before.seconds) == (14, 14 * 512, 12.0)
+    letters = sum(len(question.text) for question in questions)
+    assert before.prompt_tokens == letters // 4 + 256 * (8 * 2 + 6)
+    ask(server, questions[:10], path)
+    assert estimate(questions, JUDGE, PROTOCOL, path).calls == 4
