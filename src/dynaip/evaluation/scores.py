@@ -11,10 +11,11 @@ import collections
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
+
+from dynaip.evaluation.journal import append_lines
 
 Status = Literal["ok", "parse_error", "out_of_range", "refused", "truncated", "transport"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -125,13 +126,8 @@ def append_scores(path: Path, rows: Iterable[ScoreRow]) -> int:
     Raises:
         OSError: The file cannot be written.
     """
-    lines = [json.dumps(_to_json(row), ensure_ascii=False) + "\n" for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
-        _mend(file)
-        file.write("".join(lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    lines = [json.dumps(_to_json(row), ensure_ascii=False) for row in rows]
+    append_lines(path, lines)
     return len(lines)
 
 
@@ -208,16 +204,6 @@ def mean_bounds(shares: Sequence[float], unscored: int) -> tuple[float, float]:
         return math.nan, math.nan
     total = math.fsum(shares)
     return total / count, (total + unscored) / count
-
-
-def _mend(file: BinaryIO) -> None:
-    """Cuts off a last line that a killed run left unfinished."""
-    if not file.seek(0, os.SEEK_END):
-        return
-    file.seek(-1, os.SEEK_END)
-    if file.read() != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _to_json(row: ScoreRow) -> dict[str, Any]:

@@ -367,6 +367,8 @@ byId("review").addEventListener("click", () => { place = 0; show(); });
 byId("another").addEventListener("click", () => { enter(newVoter()); welcome(); });
 byId("another").closest("p").hidden = Boolean(named);
 byId("zoom").querySelector("img").addEventListener("click", () => byId("zoom").close());
+// Not back to the picture's button, where Enter would enlarge again instead of going on.
+byId("zoom").addEventListener("close", () => byId("prompt").focus({ preventScroll: true }));
 byId("previous").addEventListener("click", () => enlarge(zoomed - 1));
 byId("following").addEventListener("click", () => enlarge(zoomed + 1));
 byId("vote").addEventListener("click", (event) => {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from dynaip.evaluation.journal import append_lines
 from dynaip.evaluation.study.votes import Vote, study_of_page
 
 BODY_LIMIT = 256 * 1024
@@ -47,7 +47,6 @@ class StudyServer(ThreadingHTTPServer):
         self.votes = votes
         self.on_votes = on_votes
         self._append = threading.Lock()
-        votes.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(address, _Request)
 
     @property
@@ -58,11 +57,8 @@ class StudyServer(ThreadingHTTPServer):
 
     def keep(self, votes: list[Vote]) -> None:
         """Appends votes; they are on the disk when this returns."""
-        lines = "".join(json.dumps(vote.to_row()) + "\n" for vote in votes)
-        with self._append, self.votes.open("a") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._append:
+            append_lines(self.votes, [json.dumps(vote.to_row()) for vote in votes])
         self.on_votes(len(votes))
 
 
@@ -98,7 +94,7 @@ class _Request(BaseHTTPRequestHandler):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {BODY_LIMIT} bytes at once."
         try:
             votes = self._votes(self.rfile.read(int(length)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return HTTPStatus.BAD_REQUEST, str(error)
         self.server.keep(votes)
         return HTTPStatus.NO_CONTENT, ""
