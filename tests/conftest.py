@@ -11,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from jaxtyping import install_import_hook
 
+pytest_plugins = ("browser",)
+
 # The command line is left out: Typer reads its signatures as they were written.
 ROOMS = ("adapter", "hosts", "pipeline", "data", "miniature", "training", "evaluation")
 install_import_hook([f"dynaip.{room}" for room in ROOMS], "checked.check")
