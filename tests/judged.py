@@ -59,12 +59,13 @@ class FaultyServer:
         url: Its address with `/v1`.
         script: Called with the number of the request and its body; gives `(status, headers, body)`
             or None to cut the connection.
-        requests: Bodies, in the order of their coming.
+        requests, headers: Of the requests, in the order of their coming.
     """
 
     def __init__(self) -> None:
         self.script: Callable[[int, dict[str, Any]], Any] = lambda number, body: say("Score: 3")
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self._lock = threading.Lock()
         owner = self
 
@@ -72,6 +73,7 @@ class FaultyServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with owner._lock:
+                    owner.headers.append({k.lower(): v for k, v in self.headers.items()})
                     owner.requests.append(body)
                     number = len(owner.requests) - 1
                 answer = owner.script(number, body)

@@ -1,0 +1,135 @@
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from judged import picture
+
+from dynaip.evaluation.benchmarks.manifest import Case, CaseSubject, Manifest
+from dynaip.evaluation.benchmarks.results import Method, Results
+from dynaip.evaluation.judges.protocols import PROTOCOLS
+from dynaip.evaluation.judges.questions import Judge, Question
+from dynaip.evaluation.judges.rubrics import OURS
+from dynaip.evaluation.judges.selftest import Summary, self_test, summarise
+from dynaip.pictures import open_picture
+
+JUDGE, PROTOCOL = Judge(model="m"), PROTOCOLS["dynaip"]
+GOOD = {
+    "identical": 4.0,
+    "other view": 3.0,
+    "same class": 2.0,
+    "unrelated": 0.0,
+    "blank": 0.0,
+    "blur 1%": 4.0,
+    "blur 2%": 3.0,
+    "blur 4%": 2.0,
+    "blur 8%": 1.0,
+    "in order": 3.0,
+    "swapped": 3.0,
+    "prompt": 3.0,
+    "shuffled": 1.0,
+}
+
+
+def judged(questions: list[Question], scores: dict[str, float]) -> Summary:
+    """What a judge who gives every kind its score looks like."""
+    rows = [
+        question.row(JUDGE, PROTOCOL, "ok", scores[kind], attempt=0, key="")
+        for question in questions
+        if (kind := question.case.partition("/")[0]) in scores
+    ]
+    return summarise(questions, rows)
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Results:
+    """Two mugs, one of two views, and a dog."""
+    subjects = []
+    for number, noun in enumerate(("mug", "mug", "dog")):
+        views = tuple(tmp_path / f"{number}-{view}.png" for view in range(2 - number % 2))
+        for view, path in enumerate(views):
+            picture(10 * number + view).save(path)
+        subjects.append(CaseSubject(name=noun, category=noun, kind="object", references=views))
+    cases = tuple(
+        Case(id=f"c{number}", prompt=f"prompt {number}", seeds=(0,), subjects=(subject,))
+        for number, subject in enumerate(subjects)
+    )
+    made = Results.create(
+        tmp_path / "out", Manifest(name="", settings={}, cases=cases), Method(name="")
+    )
+    for number, wanted in enumerate(made.missing()):
+        wanted.path.parent.mkdir(parents=True)
+        picture(50 + number).save(wanted.path)
+    return made
+
+
+def test_every_kind_is_asked_and_shows_what_it_says(zoo: Results) -> None:
+    questions = self_test(zoo, OURS)
+    kinds = Counter(question.case.partition("/")[0] for question in questions)
+    assert kinds == {**dict.fromkeys(GOOD, 3), "other view": 2, "same class": 2}
+    shown = {question.case: question.pictures for question in questions}
+    assert shown["identical/0"][0] == shown["identical/0"][1]
+    assert [Path(str(p)).name for p in shown["same class/0"]] == ["0-0.png", "1-0.png"]
+    assert [Path(str(p)).name for p in shown["unrelated/0"]] == ["0-0.png", "2-0.png"]
+    assert [Path(str(p)).name for p in shown["other view/2"]] == ["2-0.png", "2-1.png"]
+    assert shown["swapped/1"] == shown["in order/1"][::-1]
+    assert open_picture(shown["blank/0"][1]).getextrema() == ((255, 255),) * 3
+    spread = [_contrast(shown[f"blur {share}%/0"]) for share in (1, 2, 4, 8)]
+    assert spread == sorted(spread, reverse=True)
+    texts = {question.case: question.text for question in questions}
+    assert "<<<prompt 1>>>" in texts["prompt/1"]
+    assert "<<<prompt 1>>>" not in texts["shuffled/1"]
+    assert shown["shuffled/1"] == shown["prompt/1"]
+
+
+def _contrast(pictures: tuple[object, ...]) -> int:
+    low, high = open_picture(pictures[1]).convert("L").getextrema()  # pyright: ignore
+    return int(high) - int(low)  # pyright: ignore
+
+
+def test_few_are_taken_and_spread_evenly(zoo: Results) -> None:
+    questions = self_test(zoo, OURS, count=2)
+    assert {q.case for q in questions if q.case.startswith("identical")} == {
+        "identical/0",
+        "identical/1",
+    }
+    dog = next(q for q in questions if q.case == "identical/1")
+    assert "the same dog" in dog.text
+
+
+def test_a_good_judge_passes(zoo: Results) -> None:
+    summary = judged(self_test(zoo, OURS), GOOD)
+    assert summary.failed == ()
+    assert summary.means["blur 4%"] == 0.5
+    assert summary.counts["identical"] == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"identical": 3.0, "blur 1%": 3.0}, "identical pictures get 3.00 of 4"),
+        ({"unrelated": 2.0}, "unrelated pictures get 2.00"),
+        ({"blank": 4.0}, "blank pictures get 4.00"),
+        ({"same class": 4.0}, "as good as the same"),
+        ({"blur 8%": 4.0}, "more blur gets more points"),
+        ({"swapped": 1.0}, "order of the pictures"),
+        ({"shuffled": 4.0}, "another prompt fits better"),
+    ],
+)
+def test_each_fault_is_named_alone(zoo: Results, changes: dict[str, float], words: str) -> None:
+    summary = judged(self_test(zoo, OURS), GOOD | changes)
+    assert len(summary.failed) == 1, summary.failed
+    assert words in summary.failed[0]
+
+
+def test_silence_is_a_fault(zoo: Results) -> None:
+    questions = self_test(zoo, OURS)
+    rows = [q.row(JUDGE, PROTOCOL, "parse_error", None, attempt=0, key="") for q in questions]
+    summary = summarise(questions, rows)
+    assert summary.means == {}
+    assert "no score at all for identical" in summary.failed[0]
+
+
+def test_questions_are_no_scores_of_the_benchmark(zoo: Results) -> None:
+    ids = {case.id for case in zoo.manifest.cases}
+    assert all(dataclasses.asdict(q)["case"] not in ids for q in self_test(zoo, OURS))
