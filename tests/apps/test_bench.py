@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from dynaip.evaluation.benchmarks.manifest import read_manifest, write_manifest
 from dynaip.evaluation.benchmarks.results import Results
+from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.scores import read_scores
 
 Cli = Callable[..., Any]
@@ -76,6 +80,36 @@ def test_answers_are_scored_beside_the_copied_reference(
     assert [row.score for row in whole if row.subject == 0] == pytest.approx([1.0] * 4)
     next(iter(out.glob("pictures/*/0.png"))).unlink()
     assert "1 pictures of the manifest are missing" in cli("bench", "score", out).err
+
+
+def test_the_truth_is_read_by_a_probe_and_reported(
+    cli: Cli, manifest: Path, tmp_path: Path
+) -> None:
+    """This probe can only say "room", which is right of all prompts here, and "dog"."""
+    values = {"scene": ("room",), "category": ("dog", "cat", "duck")}
+    torch.manual_seed(0)
+    Probe(ProbeConfig(values=values, size=16, widths=(4, 4))).save_pretrained(tmp_path / "probe")
+    asked = read_manifest(manifest)
+    rooms = tuple(
+        case for case in asked.cases if case.prompt_kind == "scene" and "room" in case.prompt
+    )
+    write_manifest(dataclasses.replace(asked, cases=rooms), manifest)
+    out = tmp_path / "perfect"
+    made = cli("bench", "baseline", "perfect", "--manifest", manifest, "--out", out)
+    assert "2 pictures are in" in made.out, made.err
+    options = ("--metric", "truth", "--model", tmp_path / "probe")
+    scored = cli("bench", "score", out, *options)
+    assert scored.code == 0, scored.err
+    assert "Left out" in scored.err
+    assert "category (living, one of 2): 0." in scored.err
+    rows = read_scores(out / "scores" / "truth.jsonl").rows
+    assert {row.score for row in rows if row.measure == "truth-scene"} == {1.0}
+    assert {row.protocol for row in rows if row.measure == "pf"} == {"truth"}
+    report = cli("report", out)
+    assert "perfect answer" in report.out, report.err
+    none = cli("bench", "score", out, "--metric", "truth", "--model", tmp_path / "none")
+    assert none.code == 2
+    assert "train-probe" in none.err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import typer
 
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model, miniature_folder
+from dynaip.apps.cli.scoring import likeness_rows, truth_rows
 
 if TYPE_CHECKING:
     from dynaip.evaluation.benchmarks.dynaip_bench import BenchSettings
@@ -125,11 +126,13 @@ def import_(
 
 @app.command()
 def baseline(
-    name: Annotated[str, typer.Argument(help="copy (of the reference) or real (photograph).")],
+    name: Annotated[
+        str, typer.Argument(help="copy (of the reference), real (photograph), perfect.")
+    ],
     manifest: Annotated[Path, typer.Option(help="What is asked.")],
     out: Annotated[Path, typer.Option(help="Result folder.")],
 ) -> None:
-    """Answer with the reference itself, or with another photograph: the ends of every scale."""
+    """Answer with the reference, another photograph, or what Toyland knows: ends of the scale."""
     from dynaip.evaluation.benchmarks.baselines import make_baseline
     from dynaip.evaluation.benchmarks.manifest import read_manifest
 
@@ -139,38 +142,27 @@ def baseline(
 @app.command()
 def score(
     folder: Annotated[Path, typer.Argument(help="Result folder.")],
-    metric: Annotated[str, typer.Option(help="clip, dino, or offline (no download).")] = "offline",
+    metric: Annotated[
+        str, typer.Option(help="clip, dino, offline (no download), or truth (Toyland's).")
+    ] = "offline",
     model: Annotated[
-        str | None, typer.Option(help="The metric's model, a folder or hub id.")
+        str | None,
+        typer.Option(help="The metric's model, a folder or hub id; for truth the probe's folder."),
     ] = None,
 ) -> None:
-    """Score a method's pictures by a metric, on the whole picture and inside each mask."""
-    import itertools
-
-    from dynaip.evaluation import metrics
+    """Score a method's pictures: likeness, whole and inside each mask, or what is true of them."""
     from dynaip.evaluation.benchmarks.results import Results
     from dynaip.evaluation.scores import append_scores
 
+    _one_of("--metric", metric, ("clip", "dino", "offline", "truth"))
     if model is not None and metric == "offline":
         raise ValueError("--metric offline has no model; leave --model out.")
-    named = {} if model is None else {"model": model}
     results = Results.open(folder)
     with progress_bar() as progress:
-        passes = 2 if metric == "clip" else 1
-        bar = progress.add_task("Scoring", total=passes * len(results.pictures()))
-
-        def advance() -> None:
-            progress.advance(bar)
-
-        if _one_of("--metric", metric, ("clip", "dino", "offline")) == "clip":
-            clip = metrics.ClipEmbedder(**named)
-            rows = itertools.chain(
-                metrics.score_likeness(results, clip, advance),
-                metrics.score_prompts(results, clip, advance),
-            )
+        if metric == "truth":
+            rows = truth_rows(results, Path(model or miniature_folder() / "probe"), progress)
         else:
-            embedder = metrics.DinoEmbedder(**named) if metric == "dino" else None
-            rows = metrics.score_likeness(results, embedder or metrics.ColourAndEdges(), advance)
+            rows = likeness_rows(results, metric, model, progress)
         path = results.scores_path(metric)
         written = append_scores(path, rows)
     if missing := len(results.missing()):

@@ -1,7 +1,8 @@
-"""Answers that every table needs beside it: the copied reference, and another real photograph.
+"""Answers that every table needs beside it: the ends of every scale.
 
-A metric that a copy wins measures copying; a method above what two photographs of one subject
-reach against each other is not better than real, it is nearer to the reference's pixels.
+A metric that a copy of the reference wins measures copying; a method above what two photographs of
+one subject reach against each other is not better than real, it is nearer to the reference's
+pixels. In a rendered world there is also a perfect answer, which says what the instruments can see.
 """
 
 from __future__ import annotations
@@ -10,12 +11,20 @@ import dataclasses
 from io import BytesIO
 from pathlib import Path
 
+from PIL import Image
+
 from dynaip.evaluation.benchmarks.manifest import Case, Manifest
 from dynaip.evaluation.benchmarks.results import Method, Results
+from dynaip.evaluation.benchmarks.toyland import perfect_answer
+from dynaip.miniature.toyland import render
 from dynaip.pictures import on_white, open_picture
 from dynaip.pipeline.provenance import write_whole
 
-BASELINES = ("copy", "real")
+BASELINES = {
+    "copy": "copy of the reference",
+    "real": "another photograph",
+    "perfect": "perfect answer",
+}
 
 
 def make_baseline(name: str, manifest: Manifest, folder: Path) -> Results:
@@ -24,27 +33,30 @@ def make_baseline(name: str, manifest: Manifest, folder: Path) -> Results:
     Args:
         name: `"copy"` answers with the first subject's first reference. `"real"` answers with the
             last photograph of the subject, which is then no reference any more; only cases of one
-            subject with several photographs are asked.
+            subject with several photographs are asked. `"perfect"` renders what is asked for, at
+            the size of the references, where the manifest says what is true.
         manifest: What is asked.
         folder: The result folder.
 
     Raises:
-        ValueError: The name is unknown, a reference cannot be read, or no case has two photographs.
+        ValueError: The name is unknown, a reference cannot be read, no case has two photographs,
+            or a perfect answer cannot be known.
     """
     if name not in BASELINES:
-        raise ValueError(f"The baselines are {' and '.join(BASELINES)}; got {name!r}.")
+        raise ValueError(f"The baselines are {', '.join(BASELINES)}; got {name!r}.")
     if name == "real":
         manifest = _with_spare_photographs(manifest)
-        method = Method(name="another photograph")
-    else:
-        method = Method(name="copy of the reference")
-    answers = {case.id: _answer(name, case) for case in manifest.cases}
+    answers = {case.id: case.subjects[0].references for case in manifest.cases}
     if name == "real":
         manifest = dataclasses.replace(manifest, cases=tuple(map(_without_last, manifest.cases)))
-    results = Results.create(folder, manifest, method)
-    for case, _, path in results.missing():
+    results = Results.create(folder, manifest, Method(name=BASELINES[name]))
+    for case, number, path in results.missing():
+        if name == "perfect":
+            picture = _render(case, case.seeds[number])
+        else:
+            picture = open_picture(answers[case.id][-1 if name == "real" else 0])
         content = BytesIO()
-        on_white(open_picture(answers[case.id])).save(content, "PNG")
+        on_white(picture).save(content, "PNG")
         write_whole(path, content.getvalue())
     return results
 
@@ -60,8 +72,9 @@ def _with_spare_photographs(manifest: Manifest) -> Manifest:
     return dataclasses.replace(manifest, cases=cases)
 
 
-def _answer(name: str, case: Case) -> Path:
-    return case.subjects[0].references[0 if name == "copy" else -1]
+def _render(case: Case, seed: int) -> Image.Image:
+    size = max(open_picture(case.subjects[0].references[0]).size)
+    return Image.fromarray(render(perfect_answer(case, seed), size).image)
 
 
 def _without_last(case: Case) -> Case:

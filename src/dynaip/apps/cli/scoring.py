@@ -1,0 +1,72 @@
+"""How `dynaip bench score` gets its rows: models loaded, bars drawn, gaps told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.progress import Progress
+
+    from dynaip.evaluation.benchmarks.results import Results
+    from dynaip.evaluation.scores import ScoreRow
+
+
+def likeness_rows(
+    results: Results, metric: str, model: str | None, progress: Progress
+) -> Iterable[ScoreRow]:
+    """Rows of "clip", "dino" or "offline", made as they are read; `model` may name another one."""
+    import itertools
+
+    from dynaip.evaluation import metrics
+
+    named = {} if model is None else {"model": model}
+    passes = 2 if metric == "clip" else 1
+    bar = progress.add_task("Scoring", total=passes * len(results.pictures()))
+
+    def advance() -> None:
+        progress.advance(bar)
+
+    if metric == "clip":
+        clip = metrics.ClipEmbedder(**named)
+        return itertools.chain(
+            metrics.score_likeness(results, clip, advance),
+            metrics.score_prompts(results, clip, advance),
+        )
+    embedder = metrics.DinoEmbedder(**named) if metric == "dino" else metrics.ColourAndEdges()
+    return metrics.score_likeness(results, embedder, advance)
+
+
+def truth_rows(results: Results, folder: Path, progress: Progress) -> Iterable[ScoreRow]:
+    """Rows of a rendered benchmark, by the probe in `folder`; says what it cannot tell.
+
+    Raises:
+        ValueError: There is no such probe, or no picture yet.
+    """
+    from dynaip.evaluation.benchmarks.truth import measure_ceilings, score_truth
+    from dynaip.evaluation.generation import hash_weights
+    from dynaip.evaluation.probe import Probe
+    from dynaip.pictures import open_picture
+
+    probe = Probe.from_pretrained(folder)
+    pictures = results.pictures()
+    if not pictures:
+        raise ValueError(f"{results.folder} has no pictures yet; run `dynaip bench run` first.")
+    bar = progress.add_task("What the probe can see", total=len(results.manifest.cases))
+    size = max(open_picture(pictures[0].path).size)
+    ceilings = measure_ceilings(results.manifest, probe, size, lambda: progress.advance(bar))
+    if left_out := ceilings.left_out:
+        listed = [f"{factor} ({seen}): {share:.2f}" for (factor, seen), share in left_out.items()]
+        typer.echo(
+            "Left out, as the probe reads it right in fewer than nine of ten perfect answers: "
+            + "; ".join(sorted(listed))
+            + ".",
+            err=True,
+        )
+    bar = progress.add_task("Scoring", total=len(pictures))
+    scorer = f"probe:{hash_weights(folder)}"
+    return score_truth(results, probe, scorer, ceilings, lambda: progress.advance(bar))
