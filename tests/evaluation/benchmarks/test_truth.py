@@ -152,7 +152,7 @@ def test_only_what_can_be_answered_is_asked(manifest: Manifest, probe: Knowing) 
         questions(dataclasses.replace(case, truth=None), probe)
 
 
-def test_the_perfect_answer_is_perfect_and_the_copy_is_not(
+def test_the_perfect_answer_is_perfect_in_every_table(
     manifest: Manifest, probe: Knowing, tmp_path: Path
 ) -> None:
     perfect = make_baseline("perfect", manifest, tmp_path / "perfect")
