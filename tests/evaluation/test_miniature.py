@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from knowing import SIZE, Knowing
 
-from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
+from dynaip.evaluation.factors import CONCEPT_FACTORS, probed_values
 from dynaip.evaluation.figures import Figure
 from dynaip.evaluation.generation import Request
 from dynaip.evaluation.miniature import (
@@ -24,30 +25,12 @@ from dynaip.evaluation.miniature import (
     autoencoder_figure,
     base_trials,
 )
-from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.suite import Suite, Systems
 from dynaip.miniature.autoencoder import PatchAutoencoder
-from dynaip.miniature.toyland import Spec, is_held_out, render
+from dynaip.miniature.toyland import Spec, is_held_out
 
-SIZE, COUNT = 32, 48
+COUNT = 48
 LOSSLESS = PatchAutoencoder(latent_channels=48, sample_size=SIZE)
-
-
-class Knowing(Probe):
-    """Reads a picture by remembering of which spec it is a render."""
-
-    def __init__(self) -> None:
-        super().__init__(ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4)))
-        self.known: dict[bytes, Spec] = {}
-
-    def draw(self, spec: Spec) -> np.ndarray:
-        picture = render(spec, SIZE).image
-        self.known[picture.tobytes()] = spec
-        return picture
-
-    def read(self, pictures: np.ndarray, batch_size: int = 256) -> dict[str, np.ndarray]:
-        specs = [self.known[picture.tobytes()] for picture in pictures]
-        return labels(specs, self.config.values)
 
 
 class Renderer:

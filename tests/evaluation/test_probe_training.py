@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from dynaip.evaluation.factors import UNANSWERABLE, probed_values
+from dynaip.evaluation.fitting import Checkpoint, Fitting
 from dynaip.evaluation.probe import ProbeConfig
 from dynaip.evaluation.probe_training import (
     LabelledRenders,
-    ProbeTraining,
     factor_loss,
     render_lessons,
     train_probe,
@@ -27,7 +29,7 @@ def config(*factors: str) -> ProbeConfig:
 
 def test_it_learns_to_see_scenes() -> None:
     losses: list[float] = []
-    training = ProbeTraining(renders=320, epochs=6, batch_size=16, learning_rate=1e-2, workers=0)
+    training = Fitting(renders=320, epochs=6, batch_size=16, learning_rate=1e-2, workers=0)
     lessons = render_lessons(config("scene"), training)
     probe = train_probe(
         config("scene"), training, lessons, on_step=lambda _, loss: losses.append(loss)
@@ -43,7 +45,7 @@ def test_it_learns_to_see_scenes() -> None:
 
 def test_one_seed_one_probe() -> None:
     shape = config("scene", "glyph")
-    training = ProbeTraining(renders=8, epochs=2, batch_size=4, workers=0)
+    training = Fitting(renders=8, epochs=2, batch_size=4, workers=0)
     lessons = render_lessons(shape, training)
     first, second = (train_probe(shape, training, lessons) for _ in range(2))
     for name, tensor in first.state_dict().items():
@@ -64,7 +66,7 @@ def test_items_are_drawn_from_their_own_index() -> None:
 def test_workers_render_the_same_lessons() -> None:
     shape, done = config("category"), []
     lessons = [
-        render_lessons(shape, ProbeTraining(renders=130, workers=workers), done.append)
+        render_lessons(shape, Fitting(renders=130, workers=workers), done.append)
         for workers in (0, 1)
     ]
     assert (lessons[0].pictures == lessons[1].pictures).all()
@@ -85,4 +87,37 @@ def test_questions_without_an_answer_do_not_pull() -> None:
 
 def test_too_few_renders_are_refused() -> None:
     with pytest.raises(ValueError, match="ask for 64 or more"):
-        ProbeTraining(renders=50, batch_size=32)
+        Fitting(renders=50, batch_size=32)
+
+
+def test_a_run_that_was_stopped_goes_on_exactly(tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(step: int, loss: float) -> None:
+        if step == 3:
+            raise Stopped
+
+    shape, fitting = config("scene"), Fitting(renders=8, epochs=3, batch_size=4, workers=0)
+    lessons = render_lessons(shape, fitting)
+    whole = train_probe(shape, fitting, lessons)
+    keep = Checkpoint(path=tmp_path / "state.pt", seconds=0)
+    with pytest.raises(Stopped):
+        train_probe(shape, fitting, lessons, on_step=stop, checkpoint=keep)
+    with pytest.raises(ValueError, match="other settings"):
+        train_probe(shape, Fitting(renders=12, batch_size=4), lessons, checkpoint=keep)
+    steps: list[int] = []
+    again = train_probe(
+        shape, fitting, lessons, on_step=lambda step, _: steps.append(step), checkpoint=keep
+    )
+    assert steps == [4, 5, 6]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert not keep.path.exists()
+
+
+def test_crops_show_one_subject_and_not_where_it_stood() -> None:
+    values = {name: probed_values()[name] for name in ("category", "position")}
+    lessons = LabelledRenders(0, 8, SIZE, values)
+    assert [lessons[i][1][1] == UNANSWERABLE for i in range(8)] == [False, False, False, True] * 2
+    assert lessons[3][0].shape == (SIZE, SIZE, 3)

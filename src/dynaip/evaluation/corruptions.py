@@ -64,7 +64,7 @@ def corrupt(
         chosen = (draw() < corruption.round_trip).flatten()
         spoilt[chosen] = round_trip(autoencoder, pictures[chosen])
     sigma = corruption.blur_sigma * draw()
-    spoilt = torch.where(draw() < corruption.blur, _blur(spoilt, sigma), spoilt)
+    spoilt = torch.where(draw() < corruption.blur, blur(spoilt, sigma), spoilt)
     gain = 1 + corruption.recolour_gain * centred(3)
     shift = corruption.recolour_shift * centred(3)
     spoilt = torch.where(draw() < corruption.recolour, gain * spoilt + shift, spoilt)
@@ -85,7 +85,7 @@ def round_trip(
     return coder.decode(latents).sample.to(pictures.dtype).clamp(-1, 1)
 
 
-def _blur(
+def blur(
     pictures: Float[Tensor, "b 3 y x"], sigma: Float[Tensor, "b 1 1 1"]
 ) -> Float[Tensor, "b 3 y x"]:
     """A Gaussian blur of each picture's own width, as two passes of five taps."""

@@ -31,9 +31,9 @@ def probed_values() -> dict[str, tuple[str, ...]]:
     return {name: tuple(FACTORS[name]) for name in (*CONCEPT_FACTORS, *PICTURE_FACTORS)}
 
 
-def truth(spec: Spec) -> dict[str, str]:
-    """The value of every probed factor of the first subject and its picture."""
-    actor = spec.actors[0]
+def truth(spec: Spec, subject: int = 0) -> dict[str, str]:
+    """The value of every probed factor of one subject and its picture."""
+    actor = spec.actors[subject]
     return {
         **{name: getattr(actor.concept, name) for name in CONCEPT_FACTORS},
         **{name: getattr(actor.view, name) for name in ("facing", "posture", "position")},
@@ -45,14 +45,14 @@ def truth(spec: Spec) -> dict[str, str]:
 
 
 def labels(
-    specs: Sequence[Spec], values: Mapping[str, Sequence[str]]
+    specs: Sequence[Spec], values: Mapping[str, Sequence[str]], subject: int = 0
 ) -> dict[str, Int[np.ndarray, " b"]]:
     """Index of the true value of each factor; `UNANSWERABLE` where it is not among the values.
 
     A two-letter string has no place among single letters, for example: such subjects do not count
     for the glyph.
     """
-    truths = [truth(spec) for spec in specs]
+    truths = [truth(spec, subject) for spec in specs]
     return {
         name: np.array(
             [

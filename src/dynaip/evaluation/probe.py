@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 FORMAT = 1
+PATCH = 4
+Architecture = Literal["convolutions", "mixer"]
+MIXER_WIDTHS = (96,) * 5
 
 
 class ProbeError(ValueError):
@@ -35,12 +38,22 @@ class ProbeConfig:
     Attributes:
         values: Possible answers of each factor; one head per factor.
         size: Picture height and width in pixels.
-        widths: Channels of the convolutions; every even one (0, 2, ...) halves the picture.
+        widths: Channels of the layers. Every even convolution (0, 2, ...) halves the picture.
+        architecture: `"convolutions"`, or `"mixer"`: 4x4 patches, then layers that mix places and
+            channels in turn, all of one width.
     """
 
     values: Mapping[str, tuple[str, ...]]
     size: int = 64
     widths: tuple[int, ...] = (32, 64, 96, 128, 192, 192)
+    architecture: Architecture = "convolutions"
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of the grid that the heads look at."""
+        if self.architecture == "mixer":
+            return self.size // PATCH
+        return self.size // 2 ** len(self.widths[::2])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -76,9 +89,10 @@ class Probe(nn.Module):
     def __init__(self, config: ProbeConfig) -> None:
         super().__init__()
         self.config = config
-        self.trunk = nn.Sequential(*_convolutions(config.widths))
-        width, side = config.widths[-1], config.size // 2 ** len(config.widths[::2])
-        self.place = nn.Parameter(torch.zeros(side * side, width))
+        layers = {"convolutions": _convolutions, "mixer": _mixer}[config.architecture]
+        self.trunk = nn.Sequential(*layers(config.widths))
+        width = config.widths[-1]
+        self.place = nn.Parameter(torch.zeros(config.side**2, width))
         self.gaze = nn.Linear(width, len(config.values))
         self.heads = nn.ModuleList(nn.Linear(width, len(v)) for v in config.values.values())
 
@@ -166,6 +180,30 @@ def _convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
         yield nn.BatchNorm2d(width)
         yield nn.SiLU()
         before = width
+
+
+class _Mixing(nn.Module):
+    """Each channel over the places around, added to what was there; then channels among each other.
+
+    Args:
+        width: Channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.places = nn.Sequential(
+            nn.Conv2d(width, width, 5, padding=2, groups=width), nn.BatchNorm2d(width), nn.SiLU()
+        )
+        self.channels = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.SiLU())
+
+    def forward(self, grid: Float[Tensor, "b d y x"]) -> Float[Tensor, "b d y x"]:
+        """The same grid, mixed."""
+        return self.channels(grid + self.places(grid))
+
+
+def _mixer(widths: tuple[int, ...]) -> Iterator[nn.Module]:
+    yield nn.Conv2d(3, widths[0], PATCH, stride=PATCH)
+    yield from (_Mixing(width) for width in widths)
 
 
 def _half(tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import load_adapter, load_model, miniature_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from diffusers import FluxPipeline
     from rich.progress import Progress, TaskID
@@ -23,45 +24,66 @@ if TYPE_CHECKING:
     from dynaip.evaluation.figures import Figure
     from dynaip.evaluation.suite import Systems
 
+# The state of a network that is being trained, beside what it will become.
+STATE = "training.pt"
+
 app = typer.Typer(no_args_is_help=True, help="Measure pictures against what they should show.")
 
 
 @app.command("train-probe")
 def train_probe(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/miniature/probe"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/probes/first"),
     autoencoder: Annotated[
         Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
     ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="convolutions, or mixer: another kind, for a second opinion.")
+    ] = "convolutions",
     renders: Annotated[int, typer.Option(help="Pictures to render and learn from.")] = 40_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Times each picture is seen.")] = 4,
     size: Annotated[int, typer.Option(min=16, help="Picture side in pixels.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another probe.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that render.")] = 1,
 ) -> None:
-    """Train the network that reads every factor of a picture, on Toyland's renders."""
+    """Train the network that reads every factor of a picture, on Toyland's renders.
+
+    Stopped, the same command goes on where it was.
+    """
     from dynaip.evaluation.factors import probed_values
-    from dynaip.evaluation.probe import ProbeConfig
-    from dynaip.evaluation.probe_training import ProbeTraining, render_lessons
+    from dynaip.evaluation.fitting import Checkpoint, Fitting
+    from dynaip.evaluation.probe import MIXER_WIDTHS, ProbeConfig
+    from dynaip.evaluation.probe_training import render_lessons
     from dynaip.evaluation.probe_training import train_probe as train
     from dynaip.miniature.autoencoder import PatchAutoencoder
 
-    training = ProbeTraining(renders=renders, seed=seed, workers=workers)
+    if architecture not in ("convolutions", "mixer"):
+        raise ValueError(f"--architecture is convolutions or mixer; got {architecture!r}.")
+    fitting = Fitting(renders=renders, epochs=epochs, seed=seed, workers=workers)
     vae = None if autoencoder is None else PatchAutoencoder.from_pretrained(autoencoder)
     config = ProbeConfig(values=probed_values(), size=size)
+    if architecture == "mixer":
+        config = dataclasses.replace(config, architecture="mixer", widths=MIXER_WIDTHS)
     with progress_bar() as progress:
         bar = progress.add_task("rendering", total=renders)
-        lessons = render_lessons(config, training, lambda done: progress.advance(bar, done))
-        bar = progress.add_task("training the probe", total=training.steps)
+        lessons = render_lessons(config, fitting, lambda done: progress.advance(bar, done))
         probe = train(
             config,
-            training,
+            fitting,
             lessons,
             vae,
-            on_step=lambda step, loss: progress.update(
-                bar, completed=step, description=f"training the probe, loss {loss:.3f}"
-            ),
+            on_step=_training_bar(progress, "training the probe", fitting.steps),
+            checkpoint=Checkpoint(path=out / STATE),
         )
     probe.save_pretrained(out)
     Console().print(f"The probe is in {out}.")
+
+
+def _training_bar(progress: Progress, name: str, steps: int) -> Callable[[int, float], None]:
+    """A bar that shows the loss."""
+    bar = progress.add_task(name, total=steps)
+    return lambda step, loss: progress.update(
+        bar, completed=step, description=f"{name}, loss {loss:.3f}"
+    )
 
 
 @app.command()

@@ -1,0 +1,207 @@
+"""Fitting an instrument's network: renders, spoilt as generated pictures are, and what is true."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from dynaip.evaluation.corruptions import Corruption, corrupt
+from dynaip.evaluation.probe import as_tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """How a network is fitted.
+
+    Attributes:
+        renders: Pictures rendered.
+        epochs: Times each is seen, every time spoilt in another way.
+        batch_size: Pictures a step; small, since steps are what is short.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: AdamW's.
+        seed: Of weights, renders and corruptions; another seed makes another, comparable network.
+        workers: Processes that render; 0 renders in this one.
+        corruption: What happens to the renders.
+    """
+
+    renders: int = 40_000
+    epochs: int = 4
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    seed: int = 0
+    workers: int = 1
+    corruption: Corruption = dataclasses.field(default_factory=Corruption)
+
+    def __post_init__(self) -> None:
+        """Refuses runs without steps.
+
+        Raises:
+            ValueError: There are too few renders.
+        """
+        if self.renders < 2 * self.batch_size:
+            raise ValueError(
+                f"{self.renders} renders make fewer than two steps of {self.batch_size} pictures; "
+                f"ask for {2 * self.batch_size} or more."
+            )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return self.epochs * (self.renders // self.batch_size)
+
+
+class Lessons(NamedTuple):
+    """Pictures, 0 to 255, and what is true of each."""
+
+    pictures: UInt8[np.ndarray, "b y x 3"]
+    answers: Shaped[np.ndarray, "b ..."]
+
+
+Lesson = tuple[UInt8[np.ndarray, "y x 3"], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a fit keeps its state, so that one that was stopped goes on exactly.
+
+    Attributes:
+        path: The file.
+        seconds: Between writes.
+    """
+
+    path: Path
+    seconds: float = 120.0
+
+
+def fit(
+    network: nn.Module,
+    fitting: Fitting,
+    lessons: Lessons,
+    loss_of: Callable[[Any, Tensor], Float[Tensor, ""]],
+    autoencoder: nn.Module | None = None,
+    on_step: Callable[[int, float], Any] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Fits a network in place and leaves it in evaluation mode.
+
+    Args:
+        network: Its weights are the start, unless a checkpoint is there.
+        fitting: How long and how.
+        lessons: What from.
+        loss_of: Of the network's output and the lessons' answers.
+        autoencoder: The base's, so that the network knows what its round trip looks like.
+        on_step: Called with the number of steps done and the loss.
+        checkpoint: Where to go on from, and where to keep the state; removed at the end.
+
+    Raises:
+        ValueError: The checkpoint is of another run.
+    """
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=fitting.learning_rate, weight_decay=fitting.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, fitting.learning_rate, total_steps=fitting.steps, pct_start=0.15
+    )
+    generator = torch.Generator().manual_seed(fitting.seed)
+    parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    done = 0
+    if checkpoint is not None and checkpoint.path.is_file():
+        done = _resume(checkpoint.path, fitting, parts, generator)
+    network.train()
+    written = time.monotonic()
+    for step, batch in enumerate(islice(_batches(lessons, fitting), done, None), done + 1):
+        with torch.autocast("cpu", torch.bfloat16):
+            pictures = as_tensor(batch.pictures)
+            spoilt = corrupt(pictures, fitting.corruption, generator, autoencoder)
+            output = network(spoilt.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(output, torch.from_numpy(batch.answers))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if checkpoint is not None and time.monotonic() - written >= checkpoint.seconds:
+            _write(checkpoint.path, step, fitting, parts, generator)
+            written = time.monotonic()
+        if on_step is not None:
+            on_step(step, loss.item())
+    if checkpoint is not None:
+        checkpoint.path.unlink(missing_ok=True)
+    network.eval()
+
+
+def collect_lessons(
+    dataset: Dataset[Lesson], fitting: Fitting, on_renders: Callable[[int], Any] | None = None
+) -> Lessons:
+    """Renders all lessons of a dataset.
+
+    Args:
+        dataset: Its items are a picture and what is true of it.
+        fitting: Says how many processes render.
+        on_renders: Called with how many more are done.
+    """
+    loader = DataLoader(dataset, batch_size=64, num_workers=fitting.workers, collate_fn=_stack)
+    parts = []
+    for part in loader:
+        parts.append(part)
+        if on_renders is not None:
+            on_renders(len(part.pictures))
+    return Lessons(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _batches(lessons: Lessons, fitting: Fitting) -> Iterator[Lessons]:
+    rng = np.random.default_rng(fitting.seed)
+    for _ in range(fitting.epochs):
+        order = rng.permutation(len(lessons.pictures))
+        for start in range(0, len(order) - fitting.batch_size + 1, fitting.batch_size):
+            chosen = order[start : start + fitting.batch_size]
+            yield Lessons(lessons.pictures[chosen], lessons.answers[chosen])
+
+
+def _identity(fitting: Fitting) -> dict[str, Any]:
+    """What a resumed run must share; processes that render may change."""
+    return {**dataclasses.asdict(fitting), "workers": 0}
+
+
+def _write(
+    path: Path, step: int, fitting: Fitting, parts: dict[str, Any], generator: torch.Generator
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    state = {name: part.state_dict() for name, part in parts.items()}
+    torch.save(
+        {"step": step, "fitting": _identity(fitting), "chance": generator.get_state(), **state},
+        partial,
+    )
+    os.replace(partial, path)
+
+
+def _resume(path: Path, fitting: Fitting, parts: dict[str, Any], generator: torch.Generator) -> int:
+    state = torch.load(path, weights_only=True)
+    if state["fitting"] != _identity(fitting):
+        raise ValueError(
+            f"{path} is of a run with other settings; give those, another --out, or remove it."
+        )
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except RuntimeError as error:
+        raise ValueError(f"{path} is of another network; remove it, or give that one.") from error
+    generator.set_state(state["chance"])
+    return state["step"]
+
+
+def _stack(items: list[Lesson]) -> Lessons:
+    return Lessons(*(np.stack(arrays) for arrays in zip(*items, strict=True)))

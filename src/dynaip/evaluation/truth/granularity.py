@@ -1,0 +1,101 @@
+"""M5 and M6: trade-offs, and what HMoE-FFM's router and its manual coefficients do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from dynaip.evaluation.statistics import (
+    Interval,
+    cluster_bootstrap,
+    cluster_bootstrap_mean,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Joint:
+    """CP and PF together (M5).
+
+    Attributes:
+        product_of_means: The paper's CP·PF.
+        mean_of_products: Of each picture's own two; lower where pictures trade one for the other.
+    """
+
+    product_of_means: Interval
+    mean_of_products: Interval
+
+
+def joint(
+    cp: Float[np.ndarray, " b"], pf: Float[np.ndarray, " b"], clusters: Shaped[np.ndarray, " b"]
+) -> Joint:
+    """Both ways of multiplying, over pictures that have both scores."""
+    columns = np.stack([cp, pf, np.ones_like(cp)], axis=1)
+
+    def product(sums: Float[np.ndarray, "draws 3"]) -> Float[np.ndarray, " draws"]:
+        return sums[..., 0] * sums[..., 1] / sums[..., 2] ** 2
+
+    return Joint(
+        product_of_means=cluster_bootstrap(columns, clusters, product),
+        mean_of_products=cluster_bootstrap_mean(cp * pf, clusters),
+    )
+
+
+def frontier_area(cp: Sequence[float], pf: Sequence[float]) -> float:
+    """Area under the frontier of (CP, PF) points, such as those of a sweep over lambda (M5).
+
+    A point stands for all that is no better in either: the area is that of the union of the
+    rectangles from the origin. Points below 0 count as 0.
+    """
+    points = sorted(zip(np.clip(cp, 0, None), np.clip(pf, 0, None), strict=True), reverse=True)
+    area, height = 0.0, 0.0
+    for right, up in points:
+        if up > height:
+            area += right * (up - height)
+            height = up
+    return float(area)
+
+
+def router_response(
+    plain: Float[np.ndarray, "b l"],
+    detailed: Float[np.ndarray, "b l"],
+    clusters: Shaped[np.ndarray, " b"],
+) -> tuple[Interval, ...]:
+    """E[Δw] of each level when a detail is added to the same subject (M6a).
+
+    Args:
+        plain: The router's coefficients for the subject without it.
+        detailed: With it.
+        clusters: The subject of each pair.
+    """
+    return tuple(cluster_bootstrap_mean(change, clusters) for change in (detailed - plain).T)
+
+
+def shuffled_response(
+    plain: Float[np.ndarray, "b l"],
+    detailed: Float[np.ndarray, "b l"],
+    clusters: Shaped[np.ndarray, " b"],
+    seed: int = 0,
+) -> tuple[Interval, ...]:
+    """The control: the same, with the two of each pair in random order. It should hold 0."""
+    sign = np.random.default_rng(seed).choice([-1, 1], len(plain))[:, None]
+    middle, half = (plain + detailed) / 2, (detailed - plain) / 2
+    return router_response(middle - sign * half, middle + sign * half, clusters)
+
+
+def isotonic_slope(weights: Sequence[float], scores: Sequence[float]) -> float:
+    """Rise of the best non-decreasing fit over the range of a coefficient (M6b).
+
+    Pools adjacent violators; 0 where raising the coefficient never helps.
+    """
+    order = np.argsort(weights, kind="stable")
+    x, y = np.asarray(weights, float)[order], np.asarray(scores, float)[order]
+    pools: list[list[float]] = []
+    for value in y:
+        pools.append([value, 1])
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            (above, n), (below, m) = pools[-2:]
+            pools[-2:] = [[(above * n + below * m) / (n + m), n + m]]
+    return float((pools[-1][0] - pools[0][0]) / (x[-1] - x[0]))

@@ -1,0 +1,284 @@
+"""M1 to M6 on cases whose answers are known by hand or by construction."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from dynaip.evaluation.figures import Reading
+from dynaip.evaluation.truth.confusion import (
+    Cast,
+    calibrate,
+    composition_gap,
+    identity_shares,
+    light_harmony,
+    outcomes,
+)
+from dynaip.evaluation.truth.granularity import (
+    frontier_area,
+    isotonic_slope,
+    joint,
+    router_response,
+    shuffled_response,
+)
+from dynaip.evaluation.truth.leakage import (
+    Intervention,
+    copy_paste_index,
+    retention,
+    specified_leak,
+    transfer,
+    unspecified_leak,
+)
+from dynaip.evaluation.truth.preservation import (
+    discriminability,
+    glyph_similarity,
+    preservation,
+)
+
+RNG = np.random.default_rng(0)
+COUNT = 4000
+GROUPS = np.arange(40_000) // 400
+VALUES = {
+    "category": tuple("abcd"),
+    "main_colour": tuple("abcd"),
+    "second_colour": tuple("abcd"),
+    "pattern": tuple("abcd"),
+    "glyph": ("", *"abcd"),
+    "mark": ("none", *"abcd"),
+}
+
+
+def noisy(truth: np.ndarray, accuracy: float, values: int = 4, seed: int = 1) -> np.ndarray:
+    """Right with this probability, else any of the other values."""
+    rng = np.random.default_rng(seed)
+    wrong = (truth + rng.integers(1, values, truth.shape)) % values
+    return np.where(rng.random(truth.shape) < accuracy, truth, wrong)
+
+
+def reading(accuracy: dict[str, float], seed: int = 1) -> Reading:
+    truths = {name: np.arange(COUNT) % 4 + (len(v) == 5) for name, v in VALUES.items()}
+    answers = {
+        name: noisy(t - (len(VALUES[name]) == 5), accuracy.get(name, 1.0), seed=seed + i)
+        + (len(VALUES[name]) == 5)
+        for i, (name, t) in enumerate(truths.items())
+    }
+    return Reading(values=VALUES, truths=truths, answers=answers, clusters=np.arange(COUNT) // 4)
+
+
+class TestPreservation:
+    def test_perfect_pictures_are_one_in_every_tier(self) -> None:
+        scores = preservation(reading({}), reading({}))
+        assert scores.overall == pytest.approx((1, 1, 1))
+        assert scores.detail_gap == pytest.approx((0, 0, 0))
+
+    def test_scores_count_from_chance_to_the_ceiling(self) -> None:
+        made, ceiling = reading({"glyph": 0.6, "mark": 0.6}), reading({"glyph": 0.95}, seed=9)
+        scores = preservation(made, ceiling)
+        assert scores.factors["glyph"].normalised == pytest.approx((0.6 - 0.25) / 0.7, abs=0.03)
+        assert scores.tiers["coarse"].value == 1
+        expected = ((0.6 - 0.25) / 0.7 + (0.6 - 0.25) / 0.75) / 2
+        assert scores.tiers["fine"].value == pytest.approx(expected, abs=0.03)
+        assert scores.detail_gap.value == pytest.approx(1 - expected, abs=0.03)
+        assert scores.detail_gap.low > 0.4
+        assert scores.overall.value == pytest.approx((2 + expected) / 3, abs=0.02)
+
+    def test_guessing_is_zero(self) -> None:
+        scores = preservation(reading(dict.fromkeys(VALUES, 0.25)), reading({}))
+        assert scores.overall.low < 0 < scores.overall.high
+
+    def test_what_the_probe_cannot_read_is_not_averaged_in(self) -> None:
+        made = reading({"glyph": 0.3})
+        scores = preservation(made, reading({"glyph": 0.85}, seed=5))
+        assert not scores.factors["glyph"].measurable
+        assert scores.tiers["fine"].value == 1
+        blind = preservation(made, reading({"glyph": 0.8, "mark": 0.8}, seed=5))
+        assert math.isnan(blind.tiers["fine"].value)
+        assert math.isnan(blind.overall.value)
+        assert math.isnan(blind.detail_gap.value)
+
+    def test_a_missing_subject_is_wrong_in_everything(self) -> None:
+        present = np.arange(COUNT) >= COUNT // 2
+        scores = preservation(reading({}), reading({}), present)
+        assert scores.overall.value == pytest.approx((0.5 - 0.25) / 0.75)
+        assert preservation(reading({}), reading({}), present & False).overall.value < 0
+
+    def test_strings_and_choices(self) -> None:
+        assert glyph_similarity("AB", "AB") == glyph_similarity("", "") == 1
+        assert glyph_similarity("A", "AB") == 0.5
+        assert glyph_similarity("BA", "AB") == 0
+        assert glyph_similarity("KITTEN", "SITTING") == pytest.approx(1 - 3 / 7)
+        assert discriminability(0.5, 100) == pytest.approx(0)
+        assert discriminability(0.84134, 10**6) == pytest.approx(math.sqrt(2), abs=1e-3)
+        assert math.isfinite(discriminability(1.0, 100))
+
+
+class TestLeakage:
+    @pytest.mark.parametrize("accuracy", [1.0, 0.85, 0.6])
+    @pytest.mark.parametrize("rate", [0.0, 0.3])
+    def test_the_copy_rate_is_recovered_under_a_default_and_a_bad_probe(
+        self, rate: float, accuracy: float
+    ) -> None:
+        rng = np.random.default_rng(3)
+        reference, wanted = rng.integers(0, 4, (2, 40_000))
+        follows = np.where(rng.random(40_000) < 0.6, wanted, 2)  # else its favourite
+        shown = np.where(rng.random(40_000) < rate, reference, follows)
+        read = noisy(shown, accuracy)
+        leak = specified_leak(read, reference, wanted, GROUPS, options=4, ceiling=accuracy)
+        assert leak.value == pytest.approx(rate, abs=0.03)
+        free = np.where(rng.random(40_000) < rate, reference, 2)
+        leak = unspecified_leak(
+            noisy(free, accuracy), reference, GROUPS, options=4, ceiling=accuracy
+        )
+        assert leak.value == pytest.approx(rate, abs=0.03)
+
+    def test_two_values_are_refused(self) -> None:
+        one = np.zeros(3, int)
+        with pytest.raises(ValueError, match="three or more"):
+            specified_leak(one, one, one + 1, one, options=2, ceiling=1.0)
+
+    def test_copy_paste_index_has_the_right_ends(self) -> None:
+        wanted, reference = RNG.integers(0, 4, (2, 50, 5))
+        clusters = np.arange(50)
+        assert copy_paste_index(wanted, reference, wanted, clusters).value == -1
+        assert copy_paste_index(reference, reference, wanted, clusters).value == 1
+        half = np.where(np.arange(5) < 2, reference, wanted)
+        middle = copy_paste_index(half, reference, wanted, clusters)
+        assert -0.5 < middle.value < 0.2
+        same = copy_paste_index(wanted[:3], wanted[:3], wanted[:3], clusters[:3])
+        assert math.isnan(same.value)
+
+    def test_transfer_finds_who_passes_on_what(self) -> None:
+        before = reading({})
+        new = (before.truths["category"] + 1) % 4
+        truths = {**before.truths, "category": new}
+        answers = {**before.answers, "category": np.where(np.arange(COUNT) < 3000, new, 0)}
+        answers["pattern"] = np.where(np.arange(COUNT) < 1000, 3, before.answers["pattern"])
+        after = dataclasses.replace(before, truths=truths, answers=answers)
+        change = Intervention(factor="category", before=before, after=after)
+        null = Intervention(factor="", before=before, after=before)
+        found = transfer([change], null)
+        column = dict(zip(found.outputs, found.matrix[:, 0], strict=True))
+        assert column["category"] == pytest.approx(0.75 + 0.25 / 4, abs=0.01)
+        assert column["pattern"] == pytest.approx(0.25 * 0.75, abs=0.01)
+        assert column["mark"] == 0
+        assert found.score(["category"]) != found.score(["category"])  # nothing agnostic changed
+        noise = Intervention(factor="", before=before, after=after)
+        assert transfer([change], noise).matrix[3, 0] == 0
+
+    def test_retention_is_a_ratio_to_the_base(self) -> None:
+        made = {"scene": np.array([1, 1, 0, 0]), "light": np.array([1, 0, 0, 0])}
+        base = {"scene": np.array([1, 1, 1, 0]), "light": np.array([1, 1, 1, 0])}
+        assert retention(made, base, np.arange(4)).value == pytest.approx(0.5)
+
+
+def cast(read: np.ndarray, wanted: np.ndarray, **changes: object) -> Cast:
+    """Every factor alike: `read` and `wanted` are "b n k"."""
+    names = [f"factor{k}" for k in range(wanted.shape[2])]
+    values = {
+        "options": dict.fromkeys(names, 6),
+        "wanted": {name: wanted[..., k] for k, name in enumerate(names)},
+        "read": {name: read[..., k] for k, name in enumerate(names)},
+        "present": np.ones(wanted.shape[:2], bool),
+        "extra": np.zeros(len(wanted), int),
+        "clusters": np.arange(len(wanted)) % 100,
+    }
+    return Cast(**{**values, **changes})  # pyright: ignore[reportArgumentType]
+
+
+CEILINGS = {f"factor{k}": 0.9 for k in range(5)}
+MATRIX = {name: np.full((6, 6), 0.02) + 0.88 * np.eye(6) for name in CEILINGS}
+
+
+class TestConfusion:
+    wanted = np.random.default_rng(5).integers(0, 6, (3000, 2, 5))
+
+    def rate(self, shown: np.ndarray) -> float:
+        read = noisy(shown, 0.9, values=6, seed=8)
+        return identity_shares(cast(read, self.wanted), CEILINGS).confusion.value
+
+    def test_drift_and_bad_probes_are_no_confusion(self) -> None:
+        assert self.rate(self.wanted) == pytest.approx(0, abs=0.02)
+        assert self.rate(noisy(self.wanted, 0.7, values=6)) == pytest.approx(0, abs=0.02)
+
+    def test_swaps_are(self) -> None:
+        swapped = np.where(np.arange(3000)[:, None, None] < 900, self.wanted[:, ::-1], self.wanted)
+        assert self.rate(swapped) == pytest.approx(0.3, abs=0.03)
+        shares = identity_shares(cast(swapped, self.wanted), CEILINGS)
+        assert shares.own + shares.other + shares.novel == pytest.approx(1)
+        assert shares.novel == 0
+
+    def test_each_picture_has_one_outcome(self) -> None:
+        wanted = np.array([[[0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]] * 7)
+        read = wanted.copy()
+        read[1] = wanted[1, ::-1]  # swap
+        read[2, 1] = 0  # dominance
+        read[3, 0, :2] = 1  # blend
+        read[4, 1] = 3  # drift
+        present = np.ones((7, 2), bool)
+        present[5, 0] = False
+        extra = np.array([0] * 6 + [1])
+        good = cast(noisy(self.wanted, 0.9, values=6, seed=2), self.wanted)
+        limits = calibrate(good, MATRIX)
+        made = cast(read, wanted, present=present, extra=extra)
+        assert outcomes(made, MATRIX, limits) == [
+            "correct",
+            "swap",
+            "dominance",
+            "blend",
+            "drift",
+            "omission",
+            "duplication",
+        ]
+        alarms = [outcome in ("blend", "drift") for outcome in outcomes(good, MATRIX, limits)]
+        assert np.mean(alarms) < 0.12
+
+    def test_two_of_three_that_change_places_are_a_swap(self) -> None:
+        wanted = np.array([[[0] * 5, [1] * 5, [2] * 5]])
+        good = cast(wanted, wanted)
+        limits = calibrate(good, MATRIX)
+        assert outcomes(cast(wanted[:, [1, 0, 2]], wanted), MATRIX, limits) == ["swap"]
+
+    def test_composition_gap_counts_company_only(self) -> None:
+        alone = RNG.random((4000, 2)) < 0.8
+        independent = RNG.random((4000, 2)) < 0.8
+        gap = composition_gap(independent, alone, np.arange(4000) % 100)
+        assert gap.low < 0 < gap.high
+        worse = composition_gap(
+            independent & (RNG.random((4000, 1)) < 0.5), alone, np.arange(4000) % 100
+        )
+        assert worse.value == pytest.approx(-0.32, abs=0.03)
+
+    def test_light_agrees_or_does_not(self) -> None:
+        assert light_harmony([["left", "left"], ["below"] * 3]) == pytest.approx(1)
+        assert light_harmony([["left", "right"]]) == pytest.approx(0, abs=1e-9)
+        assert light_harmony([["left", "above"]]) == pytest.approx(math.sqrt(0.5))
+
+
+class TestTradeOffs:
+    def test_products(self) -> None:
+        one, other = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+        found = joint(one, other, np.arange(2))
+        assert found.product_of_means.value == 0.25
+        assert found.mean_of_products.value == 0
+
+    def test_area_is_that_of_what_is_dominated(self) -> None:
+        assert frontier_area([1.0], [0.5]) == 0.5
+        assert frontier_area([1.0, 0.5], [0.5, 1.0]) == 0.75
+        assert frontier_area([1.0, 0.5, 0.4], [0.5, 1.0, 0.4]) == 0.75
+        assert frontier_area([-0.1], [1.0]) == 0
+
+    def test_the_router_answers_and_the_shuffled_one_does_not(self) -> None:
+        plain = RNG.dirichlet((3, 3, 3), 500)
+        detailed = plain + np.array([0.1, 0.0, -0.1])
+        low, mid, high = router_response(plain, detailed, np.arange(500))
+        assert (low.value, mid.value, high.value) == pytest.approx((0.1, 0, -0.1))
+        control = shuffled_response(plain, detailed, np.arange(500))
+        assert abs(control[0].value) < 0.02
+
+    def test_slopes_forgive_no_fall(self) -> None:
+        assert isotonic_slope([0, 0.5, 1], [0, 0.2, 0.6]) == pytest.approx(0.6)
+        assert isotonic_slope([0, 0.5, 1], [0.6, 0.3, 0.0]) == 0
+        assert isotonic_slope([1, 0, 0.5], [0.5, 0.0, 0.7]) == pytest.approx(0.6)
