@@ -31,7 +31,9 @@ def test_scores_are_found(text: str, tolerant: int, faithful: int | None) -> Non
     assert read_answer(Reply(text), SCALE, "faithful") == (status, faithful)
 
 
-@pytest.mark.parametrize("text", ["Score: 10", "Score: 3.5", "Score: 3/4", "Score: -1", "Score: 5"])
+@pytest.mark.parametrize(
+    "text", ["Score: 10", "Score: 3.5", "Score: 3/4", "Score: 3 out of 4", "Score: -1", "Score: 5"]
+)
 def test_what_is_off_the_scale_is_not_guessed(text: str) -> None:
     assert read_answer(Reply(text), SCALE, "tolerant") == ("out_of_range", None)
 
@@ -54,11 +56,15 @@ def test_why_there_is_no_score_is_kept(reply: Reply, status: str, reading: str) 
     assert judgement == (status, None)
 
 
-def test_an_answer_cut_after_its_score_counts() -> None:
-    assert read_answer(Reply("Score: 3\nBecause", finish="length"), SCALE, "tolerant").score == 3
+def test_an_answer_cut_after_its_score_counts_and_one_cut_inside_it_does_not() -> None:
+    for reading in ("tolerant", "faithful"):
+        after = read_answer(Reply("Score: 3\nBecause", finish="length"), SCALE, reading)
+        assert after == ("ok", 3)
+        inside = read_answer(Reply("Score: 1", finish="length"), SCALE, reading)
+        assert inside == ("truncated", None)
 
 
-def test_the_expected_score_is_read_at_the_last_score_token() -> None:
+def test_the_expected_score_is_read_at_the_score_that_was_said() -> None:
     def at(*shares: tuple[str, float]) -> list[Candidate]:
         return [Candidate(token, math.log(share)) for token, share in shares]
 
@@ -67,8 +73,10 @@ def test_the_expected_score_is_read_at_the_last_score_token() -> None:
         at(("Score", 1.0)),
         at((" 3", 0.5), ("2", 0.3), ("3", 0.1), ("7", 0.05), ("x", 0.05)),
         at(("\n", 0.7), ("0", 0.3)),
+        at(("2", 1.0)),  # "... of the 2 subjects"
     ]
-    found = expected_score(Reply("", candidates=candidates), SCALE)
+    found = expected_score(Reply("", candidates=candidates), SCALE, 3)
     assert found == pytest.approx((3 * 0.6 + 2 * 0.3) / 0.9)
-    assert expected_score(Reply("Score: 3"), SCALE) is None
-    assert expected_score(Reply("", candidates=[[], at(("x", 1.0))]), SCALE) is None
+    assert expected_score(Reply("Score: 3"), SCALE, 3) is None
+    assert expected_score(Reply("", candidates=candidates), SCALE, 1) is None
+    assert expected_score(Reply("", candidates=[[], at(("x", 1.0))]), SCALE, 3) is None

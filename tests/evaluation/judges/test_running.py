@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import email.utils
 import json
 import math
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,40 @@ def test_what_does_not_get_through_is_asked_again(
     assert [row.score for row in final_scores(rows).values()] == [2, 2, 2]
     assert len(waits) == 3
     assert all(wait == 7 for wait in waits) == (fault == "busy")
+
+
+def test_a_date_to_come_back_at_is_kept_too(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    moment = email.utils.formatdate(time.time() + 40, usegmt=True)
+    headers = iter([{"Retry-After": moment}, {"Retry-After": "soon"}])
+    server.script = lambda number, body: (
+        (429, next(headers), b"{}") if number < 2 else say("Score: 2")
+    )
+    waits: list[float] = []
+    ask(server, questions[:1], path, patience=Patience(wait=waits.append))
+    assert 30 < waits[0] <= 40
+    assert waits[1] <= 2
+
+
+def test_a_rejected_question_does_not_stop_the_others(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    too_large = (400, {}, b'{"error": {"message": "picture too large"}}')
+    server.script = lambda number, body: too_large if number % 2 else say("Score: 3")
+    tally = ask(server, questions, path, concurrency=1)
+    assert (tally.asked, tally.statuses) == (14, {"ok": 7, "transport": 7})
+    failed = [row for row in read_scores(path).rows if row.status == "transport"]
+    assert all("picture too large" in row.details["error"] for row in failed)
+
+
+def test_a_server_that_rejects_everything_is_left(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    server.script = lambda number, body: (400, {}, b'{"error": {"message": "no field top_k"}}')
+    with pytest.raises(ValueError, match=r"rejects every question.*no field top_k"):
+        ask(server, questions, path, concurrency=1)
+    assert [row.status for row in read_scores(path).rows] == ["transport"] * 8
 
 
 def test_a_server_that_hangs_is_not_waited_for(

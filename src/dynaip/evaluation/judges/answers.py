@@ -11,9 +11,11 @@ from dynaip.evaluation.scores import Status
 
 Reading = Literal["tolerant", "faithful"]
 
-# "Score: 3", "**Score:** 3", "score = [3]", "Score: Good (3)"; a fraction or "3/4" is seen whole.
+# "Score: 3", "**Score:** 3", "score = [3]", "Score: Good (3)"; a fraction, "3/4" or "3 out of 4" is
+# seen whole.
 _TOLERANT = re.compile(
-    r"score[\s*_:：=\[\]()#`\"']*(?:[a-z ]{0,12}[\s*_\[(]*)?(-?\d+(?:\.\d+)?)(\s*/\s*\d+)?",
+    r"score[\s*_:：=\[\]()#`\"']*(?:[a-z ]{0,12}[\s*_\[(]*)?"
+    r"(-?\d+(?:\.\d+)?)(\s*(?:/|out of)\s*\d+)?",
     re.IGNORECASE,
 )
 # DreamBench++'s own expression, which must match exactly once.
@@ -61,7 +63,8 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
 
     The tolerant reading takes the last score and sees through Markdown and brackets, but guesses
     nothing: a fraction, or a number off the scale, is out of range. The faithful one is that of
-    DreamBench++; it cannot see fractions, and does not forgive a second mention.
+    DreamBench++; it cannot see fractions, and does not forgive a second mention. A number on which
+    the longest answer ended may have been about to go on, as a 1 to 10: that is truncated.
 
     Args:
         reply: The answer.
@@ -73,6 +76,8 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
     matches = list((_TOLERANT if reading == "tolerant" else _FAITHFUL).finditer(reply.text))
     if not matches or (reading == "faithful" and len(matches) > 1):
         return Judgement(_why_none(reply), None)
+    if reply.finish == "length" and matches[-1].end() == len(reply.text):
+        return Judgement("truncated", None)
     if reading == "tolerant" and matches[-1][2]:
         return Judgement("out_of_range", None)
     score = float(matches[-1][1])
@@ -82,25 +87,29 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
     return Judgement("ok", score)
 
 
-def expected_score(reply: Reply, scale: tuple[float, float]) -> float | None:
-    """The mean of the scores that the judge weighed: sum of k p(k) at the last score token.
+def expected_score(reply: Reply, scale: tuple[float, float], said: float) -> float | None:
+    """The mean of the scores that the judge weighed: sum of k p(k) at its score's token.
+
+    Args:
+        reply: The answer.
+        scale: Lowest and highest score, whole numbers.
+        said: The score that was read in the answer.
 
     Returns:
-        Nothing where the server gave no candidates, or none of them there is a score.
+        Nothing where the server gave no candidates, or none of them is the score that was said.
     """
     low, high = (int(end) for end in scale)
     marks = {str(score): score for score in range(low, high + 1)}
     for candidates in reversed(reply.candidates):
-        weights: dict[int, float] = {}
-        for token, logprob in candidates:
-            if (mark := token.strip()) in marks:
-                weights[marks[mark]] = weights.get(marks[mark], 0.0) + math.exp(logprob)
-        likeliest = (
-            max(candidates, key=lambda each: each.logprob).token.strip() if candidates else ""
-        )
-        if likeliest in marks:
-            total = sum(weights.values())
-            return sum(score * weight for score, weight in weights.items()) / total
+        likeliest = max(candidates, key=lambda each: each.logprob, default=None)
+        if likeliest is None or marks.get(likeliest.token.strip()) != said:
+            continue
+        weights = [
+            (marks[mark], math.exp(logprob))
+            for token, logprob in candidates
+            if (mark := token.strip()) in marks
+        ]
+        return sum(score * weight for score, weight in weights) / sum(w for _, w in weights)
     return None
 
 

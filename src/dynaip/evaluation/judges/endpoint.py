@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import email.utils
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,19 +15,26 @@ from dynaip.evaluation.judges.questions import Message
 
 # Answers of a server that it is busy or ill, and may be asked again.
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+# Answers that may be about one question, such as a picture that is too large.
+REJECTED = frozenset({400, 413})
 CANDIDATES = 20
 
 
 class TransportError(Exception):
-    """A question did not get through, or its answer did not come back; asking again may help.
+    """A question did not get through, or its answer did not come back.
 
     Attributes:
         retry_after: Seconds that the server asked to wait, where it did.
+        rejected: Whether the server has read the question and will not have it, so that asking
+            again does not help.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after: float | None = None, *, rejected: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.rejected = rejected
 
 
 class RefusedError(Exception):
@@ -48,7 +57,7 @@ class Ask(Protocol):
         """The answer.
 
         Raises:
-            TransportError: It may be asked again.
+            TransportError: It did not get through.
             RefusedError: It will not be answered.
             ValueError: The endpoint cannot be used like this at all.
         """
@@ -149,6 +158,8 @@ class Endpoint:
         body = str(error.body).lower()
         if error.status_code in (400, 403) and ("content" in body and "policy" in body):
             return RefusedError(str(error))
+        if error.status_code in REJECTED:
+            return TransportError(str(error), rejected=True)
         return ValueError(
             f"The endpoint {self.url} refuses to work ({error.status_code}: {error}); check its "
             "address, key, model's name and kind (--server)."
@@ -177,5 +188,12 @@ def _reply(answer: Any) -> Reply:
 
 
 def _seconds(header: str | None) -> float | None:
-    """Of a Retry-After in seconds; one that is a date is left to the usual back-off."""
-    return float(header) if header is not None and header.strip().isdecimal() else None
+    """Of a Retry-After, which is a number of seconds or a date; anything else says nothing."""
+    if header is None:
+        return None
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        return max(email.utils.parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return None

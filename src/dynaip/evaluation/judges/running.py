@@ -21,6 +21,8 @@ from dynaip.evaluation.judges.rubrics import SCALE
 from dynaip.evaluation.scores import ScoreRow, append_scores, final_scores, read_scores
 
 LONGEST_WAIT = 60.0
+# Questions that a server may reject before any is answered: then it is not the questions.
+REJECTIONS = 8
 # Qwen3-VL's and InternVL3's visual tokens of a picture of 512 pixels.
 TOKENS_PER_PICTURE = 256
 
@@ -89,8 +91,8 @@ def ask_all(
         on_question: Called after each question, answered or not.
 
     Raises:
-        ValueError: The endpoint cannot be used, or a picture cannot be read; what was answered
-            before is kept.
+        ValueError: The endpoint cannot be used, rejects every question, or a picture cannot be
+            read; what was answered before is kept.
     """
     journal = _Journal(path)
     run = _Run(judge, protocol, ask, journal, patience or Patience())
@@ -122,6 +124,8 @@ class _Journal:
         rows = read_scores(path).rows
         self.final = final_scores(rows)
         self.attempts = collections.Counter(row.unit for row in rows)
+        self.answered = False
+        self._rejections = 0
         self._lock = threading.Lock()
 
     def append(self, row: ScoreRow) -> None:
@@ -129,6 +133,21 @@ class _Journal:
             append_scores(self.path, [row])
             self.attempts[row.unit] += 1
             self.written += 1
+            self.answered = self.answered or row.status != "transport"
+
+    def reject(self, why: str) -> None:
+        """Counts a question that the server will not have.
+
+        Raises:
+            ValueError: It has had none of the first ones.
+        """
+        with self._lock:
+            self._rejections += 1
+            if self._rejections >= REJECTIONS and not self.answered:
+                raise ValueError(
+                    f"The endpoint rejects every question ({why}); check the model's name, the "
+                    "kind of server (--server), and how many pictures it takes at once."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,14 +172,17 @@ class _Run:
         failures = answers = 0
         status = "missing"
         while not self.stopped.is_set():
-            row, retry_after = self._attempt(question, messages, key)
+            row, failure = self._attempt(question, messages, key)
             self.journal.append(row)
             status = row.status
-            if status == "transport":
+            if failure is not None:
+                if failure.rejected:
+                    self.journal.reject(str(failure))
+                    break
                 failures += 1
                 if failures >= self.patience.attempts:
                     break
-                self.patience.wait(self.patience.delay(failures, retry_after))
+                self.patience.wait(self.patience.delay(failures, failure.retry_after))
                 continue
             answers += 1
             if status == "ok" or not self.protocol.temperature or answers >= self.patience.answers:
@@ -169,11 +191,11 @@ class _Run:
 
     def _attempt(
         self, question: Question, messages: Sequence[Any], key: str
-    ) -> tuple[ScoreRow, float | None]:
+    ) -> tuple[ScoreRow, TransportError | None]:
         attempt = self.journal.attempts[question.unit(self.judge, self.protocol)]
         seed = 1000 * question.repeat + attempt
         began = time.monotonic()
-        retry_after, details, score = None, {}, None
+        failure, details, score = None, {}, None
         try:
             reply = self.ask(
                 messages,
@@ -183,7 +205,7 @@ class _Run:
                 candidates=self.protocol.expected,
             )
         except TransportError as error:
-            status, details, retry_after = "transport", {"error": str(error)}, error.retry_after
+            status, details, failure = "transport", {"error": str(error)}, error
         except RefusedError as error:
             status, details = "refused", {"error": str(error)}
         else:
@@ -192,7 +214,7 @@ class _Run:
         row = question.row(
             self.judge, self.protocol, status, score, attempt=attempt, key=key, **details
         )
-        return row, retry_after
+        return row, failure
 
     def _read(self, reply: Reply) -> tuple[Any, float | None, dict[str, Any]]:
         status, score = read_answer(reply, SCALE, self.protocol.reading)
@@ -204,7 +226,7 @@ class _Run:
         }
         if self.protocol.expected and score is not None:
             details["said"] = score
-            score = expected_score(reply, SCALE)
+            score = expected_score(reply, SCALE, score)
             if score is None:
                 return "parse_error", None, details
         return status, score, details
