@@ -12,7 +12,7 @@ from evaluation.comparison.folders import JUDGES, SUBJECTS, random_opinion, rows
 from dynaip.evaluation.comparison.estimates import estimates
 from dynaip.evaluation.comparison.judged import judged
 from dynaip.evaluation.comparison.report import report_tables, trade_offs
-from dynaip.evaluation.comparison.sources import Source
+from dynaip.evaluation.comparison.sources import Source, open_source
 from dynaip.evaluation.statistics import Interval
 from dynaip.evaluation.tables import Bounds, Table, write_tables
 
@@ -137,6 +137,14 @@ def test_metrics_have_a_table(tmp_path: Path) -> None:
     table = report_tables([source(tmp_path, "ours", metrics)])[-1]
     assert (table.title, table.columns) == ("Metrics", ("method", "dino"))
     assert table.rows[0] == ("ours", Interval(3, 3, 3))
+
+
+def test_a_torn_line_is_told(tmp_path: Path) -> None:
+    source(tmp_path, "ours", rows(lambda *_: 3, "eye"))
+    path = tmp_path / "ours" / "scores" / "scorer-0.jsonl"
+    path.write_text(path.read_text() + '{"case": ')
+    first, *_ = report_tables([open_source(tmp_path / "ours")])
+    assert f"The last line of {path} was cut short" in first.notes[-1]
 
 
 def test_what_makes_no_report_is_refused(sources: list[Source], tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def report(
     if not folders and not paper:
         raise ValueError("Give result folders to compare, or --paper for the paper's own rows.")
     sources = [open_source(folder) for folder in folders or []]
-    tables = [*report_tables(sources, against), *(published_tables() if paper else [])]
+    tables = report_tables(sources, against) if sources else []
+    tables += published_tables() if paper else []
     print_tables(tables, form, out)
     if figure is not None:
         _draw(sources, figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
         )
     if against is not None and against not in names:
         raise ValueError(f"No method is called {against}; choose one of {', '.join(names)}.")
-    if sources and not any(source.rows for source in sources):
+    if not any(source.rows for source in sources):
         raise ValueError("None of the folders holds a score; run `dynaip judge` on them first.")
     by_protocol: dict[str, list[Judged]] = {}
     for source in sources:
@@ -46,7 +47,14 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
             by_protocol.setdefault(method.protocol, []).append(method)
     tables = [table for group in by_protocol.values() for table in judged_tables(group, against)]
     metrics = metric_table(sources)
-    return [*tables, *([metrics] if metrics.rows else [])]
+    tables += [metrics] if metrics.rows else []
+    torn = [
+        f"The last line of {path} was cut short and is left out."
+        for s in sources
+        for path in s.torn
+    ]
+    tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, *torn))
+    return tables
 
 
 def judged_tables(methods: Sequence[Judged], against: str | None = None) -> list[Table]:
@@ -232,7 +240,11 @@ def metric_table(sources: Sequence[Source]) -> Table:
         title="Metrics",
         columns=("method", *measures),
         rows=tuple(rows),
-        notes=("Over the pictures that were measured; intervals are of 95 %, over subjects.",),
+        notes=(
+            "Over the pictures that were measured; intervals are of 95 %, over subjects.",
+            "Both ends of a scale are answers like any other: `dynaip bench baseline copy` and "
+            "`real`.",
+        ),
     )
 
 
