@@ -62,6 +62,7 @@ def test_latex_escapes_what_would_break_it() -> None:
         (None, "–"),
         (math.inf, "∞"),
         (0.25, "0.250"),
+        (0.0002, "<0.001"),
         ("x", "x"),
     ],
 )

@@ -73,7 +73,7 @@ def show(cell: Cell) -> str:
         case Bounds(low, high):
             return f"between {_number(low)} and {_number(high)}"
         case float():
-            return _number(cell)
+            return "<0.001" if 0 < cell < 0.0005 else _number(cell)
     return str(cell)
 
 
@@ -159,6 +159,7 @@ _LATEX = str.maketrans(
         "·": r"$\cdot$",
         "∞": r"$\infty$",
         "≤": r"$\le$",
+        "<": r"$<$",
         "×": r"$\times$",
         "−": r"$-$",
         "α": r"$\alpha$",

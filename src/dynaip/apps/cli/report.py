@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from dynaip.apps.cli.tables import TableFormat, TableOut, print_tables
 
@@ -34,8 +35,9 @@ def report(
 
     if not folders and not paper:
         raise ValueError("Give result folders to compare, or --paper for the paper's own rows.")
-    sources = [open_source(folder) for folder in folders or []]
-    tables = report_tables(sources, against) if sources else []
+    with Console(stderr=True).status("Comparing methods"):
+        sources = [open_source(folder) for folder in folders or []]
+        tables = report_tables(sources, against) if sources else []
     tables += published_tables() if paper else []
     print_tables(tables, form, out)
     if figure is not None:
