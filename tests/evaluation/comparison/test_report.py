@@ -13,6 +13,7 @@ from dynaip.evaluation.comparison.estimates import estimates
 from dynaip.evaluation.comparison.judged import judged
 from dynaip.evaluation.comparison.report import report_tables, trade_offs
 from dynaip.evaluation.comparison.sources import Source, open_source
+from dynaip.evaluation.scores import ScoreRow, append_scores
 from dynaip.evaluation.statistics import Interval
 from dynaip.evaluation.tables import Bounds, Table, write_tables
 
@@ -137,6 +138,34 @@ def test_metrics_have_a_table(tmp_path: Path) -> None:
     table = report_tables([source(tmp_path, "ours", metrics)])[-1]
     assert (table.title, table.columns) == ("Metrics", ("method", "dino"))
     assert table.rows[0] == ("ours", Interval(3, 3, 3))
+
+
+def test_the_self_test_stands_in_the_report(tmp_path: Path) -> None:
+    """One judge that sees what is there, one that finds everything alike."""
+    results = source(tmp_path, "ours", rows(lambda *_: 3, "eye")).results
+    for judge, scores in {"eye": {"identical": 4, "blank": 0}, "blind": {"blank": 4}}.items():
+        known = [
+            ScoreRow(
+                case=f"{kind}/{number}",
+                picture=0,
+                measure="cp",
+                scorer=judge,
+                protocol="dynaip",
+                status="ok",
+                score=score,
+                scale=(0, 4),
+            )
+            for kind, score in scores.items()
+            for number in range(2)
+        ]
+        append_scores(results.folder / "selftest" / f"{judge}.jsonl", known)
+    table = report_tables([open_source(results.folder)])[-1]
+    verdicts = {row[1]: row[-1] for row in table.rows}
+    assert verdicts["eye"] == "passed"
+    assert "blank pictures get 4.00 of 4" in verdicts["blind"]
+    blind, eye = table.rows
+    assert dict(zip(table.columns, eye, strict=True))["identical"] == 1
+    assert dict(zip(table.columns, blind, strict=True))["identical"] is None
 
 
 def test_a_torn_line_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dynaip.evaluation.agreement import krippendorff_alpha
 from dynaip.evaluation.benchmarks.results import Wanted
 from dynaip.evaluation.comparison.estimates import Estimates, compared, estimates
 from dynaip.evaluation.comparison.judged import Judged, cluster, judged, metric_means
+from dynaip.evaluation.comparison.self_test import self_test_table
 from dynaip.evaluation.comparison.sources import Source
 from dynaip.evaluation.scores import COMPLETE
 from dynaip.evaluation.statistics import Interval, cluster_bootstrap_mean, holm
@@ -46,8 +47,7 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
         for method in judged(source.results, source.rows):
             by_protocol.setdefault(method.protocol, []).append(method)
     tables = [table for group in by_protocol.values() for table in judged_tables(group, against)]
-    metrics = metric_table(sources)
-    tables += [metrics] if metrics.rows else []
+    tables += [table for table in (metric_table(sources), self_test_table(sources)) if table.rows]
     torn = [
         f"The last line of {path} was cut short and is left out."
         for s in sources

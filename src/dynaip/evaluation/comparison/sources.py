@@ -15,11 +15,13 @@ class Source(NamedTuple):
     Attributes:
         results: Its manifest, method and pictures.
         rows: All attempts of all its scorers.
+        self_test: All attempts of its judges at questions whose answers are known.
         torn: Files of scores whose last line was cut short, as a killed run leaves them.
     """
 
     results: Results
     rows: list[ScoreRow]
+    self_test: list[ScoreRow]
     torn: list[Path]
 
 
@@ -30,9 +32,23 @@ def open_source(folder: Path) -> Source:
         ValueError: Its manifest, method or a row of scores is broken.
     """
     results = Results.open(folder)
-    journals = {path: read_scores(path) for path in sorted((folder / "scores").glob("*.jsonl"))}
+    journals = {
+        path: read_scores(path)
+        for kind in ("scores", "selftest")
+        for path in sorted((folder / kind).glob("*.jsonl"))
+    }
+
+    def rows(kind: str) -> list[ScoreRow]:
+        return [
+            row
+            for path, journal in journals.items()
+            if path.parent.name == kind
+            for row in journal.rows
+        ]
+
     return Source(
         results=results,
-        rows=[row for journal in journals.values() for row in journal.rows],
+        rows=rows("scores"),
+        self_test=rows("selftest"),
         torn=[path for path, journal in journals.items() if journal.torn],
     )

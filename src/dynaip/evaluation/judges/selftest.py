@@ -78,8 +78,13 @@ def self_test(results: Results, rubrics: Rubrics, count: int = 8) -> list[Questi
     return questions
 
 
-def summarise(questions: Iterable[Question], rows: Iterable[ScoreRow]) -> Summary:
-    """What the rows say of the judge that wrote them."""
+def summarise(questions: Iterable[Question | ScoreRow], rows: Iterable[ScoreRow]) -> Summary:
+    """What the rows say of the judge that wrote them.
+
+    Args:
+        questions: What it was asked, or a row of each question.
+        rows: All its attempts.
+    """
     asked = collections.Counter(_kind(question.case) for question in questions)
     shares = collections.defaultdict[str, list[float]](list)
     for row in final_scores(rows).values():
