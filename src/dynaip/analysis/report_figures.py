@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
 
 # Told apart with the common colour deficiencies, and by their shapes.
 COLOURS = ("#1b5e58", "#c65d21", "#5b4b9a", "#a02c5a", "#6b7a1f", "#2f6fb0", "#7a5230", "#444444")
@@ -43,31 +44,54 @@ def draw_trade_off(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
     except ImportError as error:
         raise ValueError("Figures need matplotlib: pip install 'dynaip[figures]'.") from error
     # A figure of its own, not pyplot's: no state is left behind, and no display is needed.
-    figure = Figure(figsize=(4.6 * len(panels) + 0.4, 4.6), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(panels) + 0.4, 5.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = list(dict.fromkeys(point.name for points in panels.values() for point in points))
+    legend = {}
     for ax, (title, points) in zip(axes, panels.items(), strict=True):
+        _frame(ax, title, points)
         _draw_products(ax)
         for point in points:
-            _draw_point(ax, point, names.index(point.name))
-        _frame(ax, title, points)
+            legend[point.name] = _draw_point(ax, point, names.index(point.name))
+    figure.legend(
+        [legend[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
 
 
 def _draw_products(ax: Axes) -> None:
-    cp, pf = np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101))
-    curves = ax.contour(cp, pf, cp * pf, levels=LEVELS, colors="#d5d0c4", linewidths=0.9)
-    ax.clabel(curves, fmt="%.1f", fontsize=7, colors="#8a867c")
+    """Curves of equal CP·PF, each with its number."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    cp = np.linspace(max(left, 0.01), right, 200)
+    for level in LEVELS:
+        pf = level / cp
+        inside = (pf >= bottom) & (pf <= top)
+        if not inside.any():
+            continue
+        ax.plot(cp[inside], pf[inside], color="#d5d0c4", linewidth=0.9, zorder=0)
+        # A little before the end, on the curve.
+        at = len(cp[inside]) * 9 // 10
+        ax.text(
+            cp[inside][at],
+            pf[inside][at],
+            f"{level:.1f}",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="#8a867c",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            zorder=0.5,
+        )
 
 
-def _draw_point(ax: Axes, point: Point, index: int) -> None:
+def _draw_point(ax: Axes, point: Point, index: int) -> ErrorbarContainer:
     colour = COLOURS[index % len(COLOURS)]
     (cp, *cp_ends), (pf, *pf_ends) = point.cp, point.pf
     reach = [
         np.abs(np.subtract(ends, value))[:, None] for value, ends in ((cp, cp_ends), (pf, pf_ends))
     ]
-    ax.errorbar(
+    return ax.errorbar(
         cp,
         pf,
         xerr=reach[0],
@@ -76,7 +100,6 @@ def _draw_point(ax: Axes, point: Point, index: int) -> None:
         color=colour,
         markersize=6,
         elinewidth=1.3,
-        label=point.name,
     )
 
 
@@ -90,4 +113,3 @@ def _frame(ax: Axes, title: str, points: Sequence[Point]) -> None:
     ax.set_xlabel("concept preservation (CP)")
     ax.set_ylabel("prompt following (PF)")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
