@@ -105,6 +105,14 @@ def test_the_truth_is_read_by_a_probe_and_reported(
     rows = read_scores(out / "scores" / "truth.jsonl").rows
     assert {row.score for row in rows if row.measure == "truth-scene"} == {1.0}
     assert {row.protocol for row in rows if row.measure == "pf"} == {"truth"}
+    assert not any(row.measure == "cp" for row in rows)
+    lenient = cli("bench", "score", out, *options, "--least-ceiling", 0)
+    assert "Left out" not in lenient.err
+    rows = read_scores(out / "scores" / "truth.jsonl").rows
+    assert sum(row.measure == "cp" for row in rows) == 2 + 3
+    other = cli("bench", "score", out, "--least-ceiling", 0)
+    assert other.code == 2
+    assert "is for --metric truth" in other.err
     report = cli("report", out)
     assert "perfect answer" in report.out, report.err
     none = cli("bench", "score", out, "--metric", "truth", "--model", tmp_path / "none")

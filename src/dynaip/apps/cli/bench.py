@@ -149,6 +149,14 @@ def score(
         str | None,
         typer.Option(help="The metric's model, a folder or hub id; for truth the probe's folder."),
     ] = None,
+    least_ceiling: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Truth: share of perfect answers the probe must read right; else 0.9.",
+        ),
+    ] = None,
 ) -> None:
     """Score a method's pictures: likeness, whole and inside each mask, or what is true of them."""
     from dynaip.evaluation.benchmarks.results import Results
@@ -157,10 +165,13 @@ def score(
     _one_of("--metric", metric, ("clip", "dino", "offline", "truth"))
     if model is not None and metric == "offline":
         raise ValueError("--metric offline has no model; leave --model out.")
+    if least_ceiling is not None and metric != "truth":
+        raise ValueError("--least-ceiling is for --metric truth; leave it out.")
     results = Results.open(folder)
     with progress_bar() as progress:
         if metric == "truth":
-            rows = truth_rows(results, Path(model or miniature_folder() / "probe"), progress)
+            probe = Path(model or miniature_folder() / "probe")
+            rows = truth_rows(results, probe, least_ceiling, progress)
         else:
             rows = likeness_rows(results, metric, model, progress)
         path = results.scores_path(metric)

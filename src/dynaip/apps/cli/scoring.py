@@ -41,13 +41,22 @@ def likeness_rows(
     return metrics.score_likeness(results, embedder, advance)
 
 
-def truth_rows(results: Results, folder: Path, progress: Progress) -> Iterable[ScoreRow]:
+def truth_rows(
+    results: Results, folder: Path, least: float | None, progress: Progress
+) -> Iterable[ScoreRow]:
     """Rows of a rendered benchmark, by the probe in `folder`; says what it cannot tell.
+
+    Args:
+        results: Pictures of a rendered benchmark.
+        folder: The probe's.
+        least: Share of perfect answers in which it must be right; the usual one by default.
+        progress: Shows bars.
 
     Raises:
         ValueError: There is no such probe, or no picture yet.
     """
     from dynaip.evaluation.benchmarks.truth import measure_ceilings, score_truth
+    from dynaip.evaluation.figures import MEASURABLE
     from dynaip.evaluation.generation import hash_weights
     from dynaip.evaluation.probe import Probe
     from dynaip.pictures import open_picture
@@ -58,13 +67,13 @@ def truth_rows(results: Results, folder: Path, progress: Progress) -> Iterable[S
         raise ValueError(f"{results.folder} has no pictures yet; run `dynaip bench run` first.")
     bar = progress.add_task("What the probe can see", total=len(results.manifest.cases))
     size = max(open_picture(pictures[0].path).size)
-    ceilings = measure_ceilings(results.manifest, probe, size, lambda: progress.advance(bar))
+    least = MEASURABLE if least is None else least
+    ceilings = measure_ceilings(results.manifest, probe, size, least, lambda: progress.advance(bar))
     if left_out := ceilings.left_out:
         listed = [f"{factor} ({seen}): {share:.2f}" for (factor, seen), share in left_out.items()]
         typer.echo(
-            "Left out, as the probe reads it right in fewer than nine of ten perfect answers: "
-            + "; ".join(sorted(listed))
-            + ".",
+            f"Left out, as the probe is right about it in less than {least:.0%} of perfect "
+            f"answers: {'; '.join(sorted(listed))}.",
             err=True,
         )
     bar = progress.add_task("Scoring", total=len(pictures))

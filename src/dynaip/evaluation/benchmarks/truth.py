@@ -3,7 +3,7 @@
 The probe reads pictures of one subject. So each subject of a case is looked at in a window around
 its box: places decide whose turn it is, never likeness, and a subject that is not there counts as
 wrong. What the probe can tell in such windows is measured first, on perfect answers to the same
-cases; a factor that it reads right in fewer than nine of ten of them is left out.
+cases; a factor that it reads right too seldom there is left out.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from dynaip.miniature.toyland import render
 from dynaip.pictures import on_white, open_picture, square
 
 PROTOCOL = "truth"
-# Side of a window in longer sides of its box: about what subjects take of the probe's lessons.
-ROOM = 1.4
+# Side of a window in longer sides of its box: more lets neighbours in (`docs/log.md`).
+ROOM = 1.2
 
 
 class Question(NamedTuple):
@@ -49,22 +49,28 @@ class Question(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """How often the probe is right on perfect answers, by factor and setting."""
+    """How often the probe is right on perfect answers.
+
+    Attributes:
+        accuracy: By factor and setting.
+        least: What it takes for an answer to say something of the picture.
+    """
 
     accuracy: Mapping[tuple[str, str], float]
+    least: float = MEASURABLE
 
     def of(self, question: Question) -> float:
         """The accuracy for a question."""
         return self.accuracy[question.factor, question.setting]
 
     def measurable(self, question: Question) -> bool:
-        """Whether the probe reads well enough for an answer to say something of the picture."""
-        return self.of(question) >= MEASURABLE
+        """Whether the probe reads well enough for this question."""
+        return self.of(question) >= self.least
 
     @property
     def left_out(self) -> dict[tuple[str, str], float]:
         """What cannot be measured with this probe, and how often it is right."""
-        return {key: share for key, share in self.accuracy.items() if share < MEASURABLE}
+        return {key: share for key, share in self.accuracy.items() if share < self.least}
 
 
 def questions(case: Case, probe: Probe) -> list[Question]:
@@ -113,6 +119,7 @@ def measure_ceilings(
     manifest: Manifest,
     probe: Probe,
     size: int,
+    least: float = MEASURABLE,
     on_case: Callable[[], Any] | None = None,
 ) -> Ceilings:
     """Reads perfect answers to all cases.
@@ -121,6 +128,7 @@ def measure_ceilings(
         manifest: Of a rendered benchmark.
         probe: The reader.
         size: Side of the pictures in pixels, as the method's.
+        least: Share of right answers that makes a factor measurable.
         on_case: Called after each case.
     """
     found: dict[tuple[str, str], list[bool]] = {}
@@ -130,7 +138,7 @@ def measure_ceilings(
             found.setdefault((question.factor, question.setting), []).append(right)
         if on_case is not None:
             on_case()
-    return Ceilings({key: float(np.mean(rights)) for key, rights in found.items()})
+    return Ceilings({key: float(np.mean(rights)) for key, rights in found.items()}, least)
 
 
 def read_picture(picture: Image.Image, case: Case, probe: Probe) -> list[tuple[Question, bool]]:
