@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from knowing import SIZE, Knowing
 from PIL import Image
 
 from dynaip.evaluation.benchmarks.baselines import make_baseline
@@ -28,20 +29,15 @@ from dynaip.evaluation.benchmarks.truth import (
 )
 from dynaip.evaluation.comparison.report import report_tables
 from dynaip.evaluation.comparison.sources import open_source
-from dynaip.evaluation.factors import labels, probed_values
-from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.scores import ScoreRow, append_scores
 from dynaip.miniature.toyland import Picture, Spec, render
 
-SIZE = 32
 
-
-class Knowing(Probe):
-    """Reads a view by remembering of which picture it is, and of whom."""
+class Reader(Knowing):
+    """Knows the views of perfect answers to some cases."""
 
     def __init__(self, cases: Iterable[Case]) -> None:
-        super().__init__(ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4)))
-        self.known: dict[bytes, Spec] = {}
+        super().__init__()
         for case in cases:
             for seed in case.seeds:
                 self.teach(case, perfect_answer(case, seed))
@@ -52,10 +48,6 @@ class Knowing(Probe):
         views = windows(Image.fromarray(render(spec, SIZE).image), case, SIZE)
         for view, seen in zip(views, [spec, *alone], strict=True):
             self.known[view.tobytes()] = seen
-
-    def read(self, pictures: np.ndarray, batch_size: int = 256) -> dict[str, np.ndarray]:
-        specs = [self.known[picture.tobytes()] for picture in pictures]
-        return labels(specs, self.config.values)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +61,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def probe(manifest: Manifest) -> Knowing:
-    return Knowing(manifest.cases)
+def probe(manifest: Manifest) -> Reader:
+    return Reader(manifest.cases)
 
 
 def case_of(manifest: Manifest, combination: str) -> Case:
@@ -131,7 +123,7 @@ def test_windows_look_where_the_boxes_are(manifest: Manifest) -> None:
         windows(Image.fromarray(pixels), bare, SIZE)
 
 
-def test_only_what_can_be_answered_is_asked(manifest: Manifest, probe: Knowing) -> None:
+def test_only_what_can_be_answered_is_asked(manifest: Manifest, probe: Reader) -> None:
     case = case_of(manifest, "human+human")
     values = dict((case.truth or {})["subjects"][0])
     plain = {**values, "glyph": "", "mark": "none"}
@@ -153,7 +145,7 @@ def test_only_what_can_be_answered_is_asked(manifest: Manifest, probe: Knowing) 
 
 
 def test_the_perfect_answer_is_perfect_in_every_table(
-    manifest: Manifest, probe: Knowing, tmp_path: Path
+    manifest: Manifest, probe: Reader, tmp_path: Path
 ) -> None:
     perfect = make_baseline("perfect", manifest, tmp_path / "perfect")
     assert not perfect.missing()
@@ -186,7 +178,7 @@ def test_subjects_in_each_other_s_places_are_wrong_in_both(
             dataclasses.replace(right, concept=left.concept),
         ),
     )
-    probe = Knowing([case])
+    probe = Reader([case])
     probe.teach(case, swapped)
     read = read_picture(Image.fromarray(render(swapped, SIZE).image), case, probe)
     assert {right for question, right in read if question.factor == "category"} == {False}
@@ -206,7 +198,7 @@ def test_subjects_in_each_other_s_places_are_wrong_in_both(
 
 
 def test_what_the_probe_cannot_see_is_left_out(
-    manifest: Manifest, probe: Knowing, tmp_path: Path
+    manifest: Manifest, probe: Reader, tmp_path: Path
 ) -> None:
     perfect = make_baseline("perfect", manifest, tmp_path / "perfect")
     true = measure_ceilings(manifest, probe, SIZE).accuracy

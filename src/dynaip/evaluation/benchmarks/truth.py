@@ -1,8 +1,8 @@
 """Rendered benchmarks: what a picture shows, read by the probe and held against the truth.
 
-The probe reads pictures of one subject. So each subject of a case is looked at in a window around
-its box: places decide whose turn it is, never likeness, and a subject that is not there counts as
-wrong. What the probe can tell in such windows is measured first, on perfect answers to the same
+The probe reads one subject at a time. So each subject of a case is looked at in a crop around its
+box: places decide whose turn it is, never likeness, and a subject that is not there counts as
+wrong. What the probe can tell in such crops is measured first, on perfect answers to the same
 cases; a factor that it reads right too seldom there is left out.
 """
 
@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dynaip.evaluation.benchmarks.manifest import Box, Case, Manifest, ManifestError
+from dynaip.evaluation.benchmarks.manifest import Case, Manifest, ManifestError
 from dynaip.evaluation.benchmarks.results import Results, Wanted
 from dynaip.evaluation.benchmarks.toyland import perfect_answer, truth_of
+from dynaip.evaluation.crops import Box, crop
 from dynaip.evaluation.factors import CONCEPT_FACTORS
 from dynaip.evaluation.figures import ABSENT, MEASURABLE
 from dynaip.evaluation.probe import Probe
@@ -27,8 +28,6 @@ from dynaip.miniature.toyland import render
 from dynaip.pictures import on_white, open_picture, square
 
 PROTOCOL = "truth"
-# Side of a window in longer sides of its box: more lets neighbours in (`docs/log.md`).
-ROOM = 1.2
 
 
 class Question(NamedTuple):
@@ -106,13 +105,16 @@ def windows(picture: Image.Image, case: Case, size: int) -> UInt8[np.ndarray, "b
     Raises:
         ManifestError: A subject has no box.
     """
-    picture = on_white(picture)
-    views = [square(picture, size)]
+    pixels = np.asarray(on_white(picture))
+    height, width, _ = pixels.shape
+    views = [np.asarray(square(picture, size))]
     for subject in case.subjects:
         if subject.box is None:
             raise ManifestError(f"Case {case.id} has no boxes; make its manifest with boxes.")
-        views.append(_window(np.asarray(picture), subject.box, size))
-    return np.stack([np.asarray(view) for view in views])
+        left, top, right, bottom = subject.box
+        box = Box(left * width, top * height, right * width, bottom * height)
+        views.append(crop(pixels, box, size))
+    return np.stack(views)
 
 
 def measure_ceilings(
@@ -194,17 +196,6 @@ def score_truth(
 def _place(question: Question) -> int:
     """Index of the view that a question is about, among `windows`."""
     return 0 if question.subject is None else 1 + question.subject
-
-
-def _window(pixels: UInt8[np.ndarray, "y x 3"], box: Box, size: int) -> Image.Image:
-    """A square around a box's middle; what lies outside of the picture repeats its edge."""
-    height, width, _ = pixels.shape
-    left, top, right, bottom = box
-    side = max(1, round(ROOM * max((right - left) * width, (bottom - top) * height)))
-    x = round((left + right) / 2 * width + side / 2)
-    y = round((top + bottom) / 2 * height + side / 2)
-    padded = np.pad(pixels, ((side, side), (side, side), (0, 0)), mode="edge")
-    return square(Image.fromarray(padded[y : y + side, x : x + side]), size)
 
 
 def _judgement(
