@@ -1,0 +1,1 @@
+"""What a reference costs: `python -m benchmarks`, see docs/performance.md."""
