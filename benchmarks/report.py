@@ -25,6 +25,7 @@ class Result:
     Attributes:
         machine: What it ran on, in words.
         base: The base, in words.
+        clock: What the times are of.
         kernels: Attention kernels that ran, by contender.
         times: Seconds by contender and round.
         setup: Seconds to read one reference, by part.
@@ -33,6 +34,7 @@ class Result:
 
     machine: str
     base: str
+    clock: str
     kernels: Mapping[str, Sequence[str]]
     times: Times
     setup: Mapping[str, float]
@@ -49,7 +51,7 @@ def markdown(result: Result) -> str:
     lines = [
         f"Machine: {result.machine}",
         f"Base: {result.base}",
-        f"Rounds: {rounds}, all contenders in each, in changing order",
+        f"Rounds: {rounds}, all contenders in each, in changing order; {result.clock}",
         *(f"Attention of {name}: {', '.join(k)}" for name, k in result.kernels.items()),
         "",
         "| one step | median ms | over its base (quartiles) | target / stretch on a GPU |",

@@ -1,11 +1,13 @@
 """Subject cards: the same tokens as the picture, re-weighed, and refused where they do not fit."""
 
+import published
 import pytest
 import tiny
 import torch
 from safetensors.torch import save_file
 
-from dynaip.adapter.card import SubjectCard, encode_card, fusion_sha256
+from dynaip.adapter.card import SubjectCard, encode_card, encode_foreign_card, fusion_sha256
+from dynaip.adapter.foreign import ForeignAdapter
 
 FEATURES = torch.randn(3, 2, 5, 24, generator=torch.Generator().manual_seed(0))
 
@@ -85,3 +87,20 @@ def test_files_that_are_no_cards(adapter, tmp_path):
     save_file({"tokens": torch.zeros(2, 1, 5, 4), "coefficients": torch.ones(1, 3)}, path, metadata)
     with pytest.raises(ValueError, match="damaged card"):
         SubjectCard.load(path)
+
+
+def test_published_weights_have_cards_too(tmp_path):
+    save_file(published.xlabs(), tmp_path / "ip.safetensors")
+    adapter = ForeignAdapter.from_file(tmp_path / "ip.safetensors", head_dim=published.HEAD_DIM)
+    embeds = published.embeds()
+    encode_foreign_card(adapter, embeds).save(tmp_path / "rex.safetensors")
+    card = SubjectCard.load(tmp_path / "rex.safetensors")
+    card.check(adapter)
+    wanted, found = (
+        adapter.project(tokens) for tokens in (adapter.encode(embeds), card.fuse().tokens)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(wanted.keys, found.keys, strict=True))
+    with pytest.raises(ValueError, match="granularity is fixed"):
+        card.fuse((1, 0, 0))
+    with pytest.raises(ValueError, match="another adapter"):
+        card.check(tiny.adapter())

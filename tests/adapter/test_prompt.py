@@ -193,3 +193,11 @@ def test_joined_references_lie_token_by_token():
     key = ImagePrompt.join([make(seed=1), make(seed=2)]).keys[0]
     assert key.shape == (1, 2, 2, 5, 4)
     assert key.transpose(2, 3).is_contiguous()
+
+
+def test_who_is_off_attends_by_the_fewest_rows():
+    mask = torch.zeros(2, 128)
+    mask[0, :64], mask[1, 64:] = 1, 1
+    pair = ImagePrompt.join([make(seed=1), make(seed=2)]).with_mask(mask)
+    assert pair.cover.lengths.tolist() == [64, 64]
+    assert pair.only(torch.tensor([[False, True]])).cover.lengths.tolist() == [2, 64]

@@ -30,7 +30,7 @@ TINY = SIZES["tiny"]
 @pytest.fixture(scope="module")
 def bench() -> Bench:
     torch.manual_seed(0)
-    return command.build(TINY, CPU, torch.float32, False, lambda: None)[0]
+    return command.build(TINY, CPU, torch.float32, False, lambda: None, lambda: 0.0)[0]
 
 
 def run(contender: Contender) -> torch.Tensor:
@@ -139,6 +139,12 @@ def test_contenders_take_turns() -> None:
     assert {name: len(seconds) for name, seconds in times.items()} == dict.fromkeys("abc", 6)
 
 
+def test_the_clock_is_the_one_given() -> None:
+    ticks = iter(range(100))
+    times = interleave([ticking("a", [])], 2, lambda: None, clock=lambda: float(next(ticks)))
+    assert times == {"a": [1.0, 1.0]}
+
+
 TIMES = {
     BASE: [1.0, 2.0, 1.0, 2.0],
     "N=1, full cover": [1.1, 2.2, 1.1, 2.2],
@@ -158,6 +164,7 @@ def test_the_table() -> None:
     result = Result(
         machine="a machine",
         base="a base",
+        clock="wall time",
         kernels={BASE: ["flash"]},
         times=TIMES,
         setup={"together": 0.0123},

@@ -6,7 +6,7 @@ import published
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
 from safetensors.torch import save_file
 
@@ -278,3 +278,23 @@ def test_weights_for_another_base_are_refused(transformer, tmp_path):
     adapter = ForeignAdapter.from_file(tmp_path / "ip.safetensors", head_dim=published.HEAD_DIM)
     with pytest.raises(ValueError, match="3 double blocks"):
         attach(transformer, adapter.project(adapter.encode(EMBEDS)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["instantx", "xlabs"])
+def test_they_come_and_go(transformer, run, family, request):
+    """A start and an end work on published weights: of two steps only the second shows them."""
+    weights = request.getfixturevalue(family)
+    if family == "instantx":
+        weights = weights.project(weights.encode(EMBEDS))
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(2)
+    base = run()
+    with attach(transformer, weights) as attachment:
+        on = run()
+        attachment.set_prompt(weights.with_window(0.5, 1))
+        attachment.passes.follow(scheduler)
+        attachment.passes.name = "cond"
+        assert torch.equal(run(), base)
+        scheduler.step(torch.zeros(1), scheduler.timesteps[0], torch.zeros(1))
+        assert torch.equal(run(), on)

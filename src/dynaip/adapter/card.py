@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dynaip.adapter import storage
+from dynaip.adapter.foreign import ForeignAdapter
 from dynaip.adapter.fusion import FusedTokens, Granularity, MixtureFusion, weigh
 from dynaip.adapter.model import DynaIPAdapter
 
@@ -61,7 +62,7 @@ class SubjectCard:
             )
         return FusedTokens(self.tokens[0], self.coefficients)
 
-    def check(self, adapter: DynaIPAdapter) -> None:
+    def check(self, adapter: DynaIPAdapter | ForeignAdapter) -> None:
         """Refuses another adapter.
 
         Raises:
@@ -160,9 +161,30 @@ def encode_card(
     return SubjectCard(tokens=tokens, coefficients=coefficients, adapter_sha256=digest)
 
 
-def fusion_sha256(adapter: DynaIPAdapter) -> str:
-    """SHA-256 of the fusion's weights, rounded to bf16, so that precision does not change it."""
-    state = adapter.fusion.state_dict()
+def encode_foreign_card(adapter: ForeignAdapter, embeds: Float[Tensor, "b d"]) -> SubjectCard:
+    """A card for published weights: their few tokens, which nothing can weigh anew.
+
+    `adapter.project(card.fuse().tokens)` makes a prompt of it, without the image encoder.
+
+    Args:
+        adapter: InstantX's or XLabs' weights.
+        embeds: See `ForeignAdapter.encode`.
+
+    Raises:
+        ValueError: The embeds are of another encoder.
+    """
+    tokens = adapter.encode(embeds)
+    return SubjectCard(
+        tokens=tokens[None],
+        coefficients=tokens.new_ones(tokens.shape[0], 1),
+        adapter_sha256=fusion_sha256(adapter),
+    )
+
+
+def fusion_sha256(adapter: DynaIPAdapter | ForeignAdapter) -> str:
+    """SHA-256 of the weights that make tokens, rounded to bf16: precision does not change it."""
+    maker = adapter.image_proj if isinstance(adapter, ForeignAdapter) else adapter.fusion
+    state = maker.state_dict()
     return storage.digest({name: t.detach().cpu().bfloat16() for name, t in state.items()})
 
 
