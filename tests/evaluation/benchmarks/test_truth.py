@@ -97,12 +97,16 @@ def test_perfect_answers_show_every_subject_in_its_box(manifest: Manifest) -> No
 def test_clothes_are_worn_by_the_animal_or_by_some_woman(manifest: Manifest) -> None:
     animal = perfect_answer(case_of(manifest, "living+midwearing"), 0)
     assert [actor.concept.kind for actor in animal.actors] == ["living", "midwearing"]
-    woman = perfect_answer(case_of(manifest, "upwearing+midwearing+downwearing"), 0)
+    outfit = case_of(manifest, "upwearing+midwearing+downwearing")
+    woman = perfect_answer(outfit, 0)
     assert woman.actors[0].concept.category == "woman"
     assert "+".join(actor.concept.kind for actor in woman.actors[1:]) == (
         "upwearing+midwearing+downwearing"
     )
     assert {actor.view.facing for actor in (*animal.actors, *woman.actors)} == {"front"}
+    for actor, subject in zip(woman.actors[1:], outfit.subjects, strict=True):
+        left, top, right, bottom = subject.box or (0, 0, 1, 1)
+        assert actor.view.size > min(right - left, bottom - top), "fills its box"
 
 
 def test_windows_look_where_the_boxes_are(manifest: Manifest) -> None:
