@@ -78,6 +78,43 @@ def train_probe(
     Console().print(f"The probe is in {out}.")
 
 
+@app.command("train-detector")
+def train_detector(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/probes/detector"),
+    autoencoder: Annotated[
+        Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
+    ] = None,
+    renders: Annotated[int, typer.Option(help="Pictures to render and learn from.")] = 20_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Times each picture is seen.")] = 4,
+    size: Annotated[int, typer.Option(min=16, help="Picture side in pixels.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives another detector.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that render.")] = 1,
+) -> None:
+    """Train the network that finds the subjects of a picture, whoever they are.
+
+    Stopped, the same command goes on where it was.
+    """
+    from dynaip.evaluation.detector import DetectorConfig
+    from dynaip.evaluation.detector import train_detector as train
+    from dynaip.evaluation.fitting import Checkpoint, Fitting
+    from dynaip.miniature.autoencoder import PatchAutoencoder
+
+    fitting = Fitting(renders=renders, epochs=epochs, seed=seed, workers=workers)
+    vae = None if autoencoder is None else PatchAutoencoder.from_pretrained(autoencoder)
+    with progress_bar() as progress:
+        bar = progress.add_task("rendering", total=renders)
+        detector = train(
+            DetectorConfig(size=size),
+            fitting,
+            vae,
+            on_renders=lambda done: progress.advance(bar, done),
+            on_step=_training_bar(progress, "training the detector", fitting.steps),
+            checkpoint=Checkpoint(path=out / STATE),
+        )
+    detector.save_pretrained(out)
+    Console().print(f"The detector is in {out}.")
+
+
 def _training_bar(progress: Progress, name: str, steps: int) -> Callable[[int, float], None]:
     """A bar that shows the loss."""
     bar = progress.add_task(name, total=steps)
