@@ -32,6 +32,31 @@ def test_a_probe_is_trained_with_an_autoencoder(cli: Any, tmp_path: Path) -> Non
     assert Probe.from_pretrained(tmp_path / "probe").config.size == tiny.SIZE
 
 
+def test_instruments_are_trained_and_say_how_good_they_are(
+    cli: Any, probe: Path, tmp_path: Path
+) -> None:
+    vae, second, detector = (tmp_path / name for name in ("vae", "second", "detector"))
+    PatchAutoencoder(sample_size=tiny.SIZE).save_pretrained(vae)
+    small = ("--renders", 64, "--epochs", 1, "--size", tiny.SIZE, "--workers", 0)
+    result = cli("evaluate", "train-probe", *small, "--architecture", "mixer", "--out", second)
+    assert result.code == 0, result.err
+    assert sorted(path.name for path in second.iterdir()) == ["config.json", "model.safetensors"]
+    assert cli("evaluate", "train-detector", *small, "--out", detector).code == 0
+    chosen = ("--probe", probe, "--probe", second, "--detector", detector, "--autoencoder", vae)
+    result = cli("evaluate", "instruments", *chosen, "--count", 6, "--json")
+    assert result.code == 0, result.err
+    printed = json.loads(result.out)
+    assert [row["factor"] for row in printed["factors"]] == list(probed_values())
+    assert all(row["ceilings"].keys() >= {str(probe), str(second)} for row in printed["factors"])
+    assert 0 <= printed["detector"]["recall"] <= 1
+    result = cli("evaluate", "instruments", *chosen, "--count", 6)
+    assert "main_colour" in result.out
+    assert "The detector finds" in result.out
+    result = cli("evaluate", "train-probe", "--architecture", "eyes")
+    assert result.code == 2
+    assert "convolutions or mixer" in result.err
+
+
 def run(cli: Any, model: Path, probe: Path, out: Path) -> list[dict[str, Any]]:
     arguments = ("--probe", probe, "--count", 4, "--batch", 3, "--steps", 1, "--out", out)
     result = cli("evaluate", "miniature", "--model", model, *arguments)

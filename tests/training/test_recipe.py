@@ -9,7 +9,7 @@ import tiny
 
 from dynaip.adapter.config import DynaIPConfig
 from dynaip.recipes import shipped_recipes
-from dynaip.training.recipe import build_task, load_recipe, stage_config
+from dynaip.training.recipe import VARIANTS, build_task, load_recipe, stage_config, with_variant
 
 
 def test_shipped_recipes_have_both_stages() -> None:
@@ -60,3 +60,26 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
     task = build_task(recipe, 1, tiny.pipeline())
     assert task.adapter.config == tiny.config()
     assert task.dataset(0)[0]["image"].shape == (64, 64, 3)
+
+
+def test_variants_change_what_they_are_named_for_and_nothing_else() -> None:
+    recipe = load_recipe("miniature")
+    assert with_variant(recipe, "full") == recipe
+    for variant, changes in VARIANTS.items():
+        made = with_variant(recipe, variant)
+        config = DynaIPConfig(**{**made["adapter"], "layers": (2, 4, 6)})
+        assert all(getattr(config, name) == value for name, value in changes.items())
+        assert {**made, "adapter": recipe["adapter"]} == recipe
+    with pytest.raises(ValueError, match="full, add, concat"):
+        with_variant(recipe, "most")
+
+
+def test_seeds_of_both_stages_never_meet() -> None:
+    recipe = load_recipe("miniature")
+    seeds = [
+        stage_config(with_variant(recipe, "add", seed), stage).seed
+        for seed in range(3)
+        for stage in (1, 2)
+    ]
+    assert sorted(seeds) == list(range(6))
+    assert "seed" not in recipe["stage1"]

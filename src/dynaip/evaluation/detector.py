@@ -188,6 +188,7 @@ def train_detector(
     torch.manual_seed(fitting.seed)
     detector = Detector(config)
     # Most cells are no middle; without this the first steps only learn that.
+    assert detector.head.bias is not None
     nn.init.constant_(detector.head.bias[:1], -3.0)
     fit(detector, fitting, lessons, detection_loss, autoencoder, on_step, checkpoint)
     return detector

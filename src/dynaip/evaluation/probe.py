@@ -129,6 +129,18 @@ class Probe(nn.Module):
                 answers[name].append(scores.argmax(1).numpy())
         return {name: np.concatenate(parts) for name, parts in answers.items()}
 
+    @torch.inference_mode()
+    def energy(
+        self, pictures: UInt8[np.ndarray, "b y x 3"], batch_size: int = 256
+    ) -> Float[np.ndarray, " b"]:
+        """How strange a picture looks: free energy of the heads' logits, averaged over factors."""
+        self.eval()
+        parts = []
+        for start in range(0, len(pictures), batch_size):
+            logits = self(as_tensor(pictures[start : start + batch_size])).values()
+            parts.append(-torch.stack([scores.logsumexp(1) for scores in logits]).mean(0))
+        return torch.cat(parts).numpy()
+
     def save_pretrained(self, folder: Path) -> None:
         """Writes `config.json` and `model.safetensors` (16 bit), each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,19 @@ from dynaip.recipes import read_recipe
 from dynaip.training.adapter import AdapterTask, Drops, Pairs
 from dynaip.training.config import TrainingConfig
 
+# What each ablation changes in the adapter; all else, also data and steps, stays.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "add": {"fusion": "add"},
+    "concat": {"fusion": "concat"},
+    "low": {"fusion": "low"},
+    "mid": {"fusion": "mid"},
+    "high": {"fusion": "high"},
+    # Without DDS: trained as it is used (Table 2, "w/o DDS").
+    "image-branch": {"train_branches": "image"},
+    # A vanilla IP-Adapter (Figure 3 a-b): the deep layer alone, on image rows alone.
+    "ip-adapter": {"fusion": "high", "train_branches": "image"},
+}
 KEYS = {"model", "size", "text_length", "data", "adapter", "drops", "stage1", "stage2"}
 
 
@@ -31,6 +44,27 @@ def load_recipe(name_or_path: str) -> dict[str, Any]:
     if missing := sorted(KEYS - {"text_length", "drops"} - recipe.keys()):
         raise ValueError(f"The recipe lacks: {', '.join(missing)}.")
     return recipe
+
+
+def with_variant(recipe: dict[str, Any], variant: str, seed: int = 0) -> dict[str, Any]:
+    """A recipe of one of the ablations' variants.
+
+    Args:
+        recipe: As `load_recipe` reads it; it stays as it is.
+        variant: One of `VARIANTS`.
+        seed: Of initial weights, pairs and noise; 0 is the recipe's own where that names none.
+            Both stages draw from streams of their own.
+
+    Raises:
+        ValueError: There is no such variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant is one of {', '.join(VARIANTS)}; got {variant!r}.")
+    changed = {**recipe, "adapter": {**recipe["adapter"], **VARIANTS[variant]}}
+    if seed:
+        for number, stage in enumerate(("stage1", "stage2")):
+            changed[stage] = {**recipe[stage], "seed": 2 * seed + number}
+    return changed
 
 
 def stage_config(recipe: dict[str, Any], stage: int) -> TrainingConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from itertools import groupby
 from pathlib import Path
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from diffusers import FluxPipeline
     from rich.progress import Progress, TaskID
 
+    from dynaip.evaluation.detector import Detection
     from dynaip.evaluation.figures import Figure
     from dynaip.evaluation.suite import Systems
+    from dynaip.miniature.autoencoder import PatchAutoencoder
 
 # The state of a network that is being trained, beside what it will become.
 STATE = "training.pt"
@@ -113,6 +116,71 @@ def train_detector(
         )
     detector.save_pretrained(out)
     Console().print(f"The detector is in {out}.")
+
+
+@app.command()
+def instruments(
+    probes: Annotated[
+        list[Path], typer.Option("--probe", help="Folder of a probe; the first one measures.")
+    ] = [Path("models/probes/first"), Path("models/probes/second")],  # noqa: B006
+    autoencoder: Annotated[
+        Path, typer.Option(help="Folder of the autoencoder for the round trip.")
+    ] = Path("models/miniature/vae"),
+    detector: Annotated[Path | None, typer.Option(help="Folder of the detector.")] = None,
+    count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a render each.")] = 512,
+    seed: Annotated[int, typer.Option(min=0, help="Of the renders.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print rows for a program.")] = False,
+) -> None:
+    """Print how well the probes and the detector read real renders: their ceilings."""
+    from dynaip.evaluation.calibration import calibrate_probes
+    from dynaip.evaluation.miniature import adapter_trials
+    from dynaip.evaluation.probe import Probe
+    from dynaip.miniature.autoencoder import PatchAutoencoder
+
+    readers = {str(folder): Probe.from_pretrained(folder) for folder in probes}
+    vae = PatchAutoencoder.from_pretrained(autoencoder)
+    rows = calibrate_probes(readers, adapter_trials(count, seed), vae)
+    found = None if detector is None else _detection(detector, vae, count, seed)
+    if as_json:
+        quality = {} if found is None else found._asdict()
+        typer.echo(json.dumps({"factors": [row.to_row() for row in rows], "detector": quality}))
+        return
+    table = Table(box=None)
+    for name in ("factor", "chance", *readers, "disagreement", "measurable"):
+        table.add_column(name)
+    for row in rows:
+        ceilings = [f"{row.ceilings[name]:.3f}" for name in readers]
+        verdict = "yes" if row.measurable else "no"
+        table.add_row(
+            row.factor, f"{row.chance:.3f}", *ceilings, f"{row.disagreement:.3f}", verdict
+        )
+    Console().print(table)
+    if found is not None:
+        Console().print(
+            f"The detector finds {found.recall:.3f} of the subjects; {found.precision:.3f} of what "
+            f"it finds is one; {found.right_count:.3f} of the pictures have the right number."
+        )
+
+
+def _detection(folder: Path, vae: PatchAutoencoder, count: int, seed: int) -> Detection:
+    """On round-tripped held-out renders of one to three subjects."""
+    import numpy as np
+
+    from dynaip.evaluation.detector import (
+        Detector,
+        detection_quality,
+        draw_scene,
+        visible_boxes,
+    )
+    from dynaip.evaluation.miniature import decoded
+    from dynaip.miniature.toyland import render
+
+    detector = Detector.from_pretrained(folder)
+    drawn = [render(draw_scene(i, seed, "test"), detector.config.size) for i in range(count)]
+    pictures = decoded(vae, np.stack([picture.image for picture in drawn]))
+    return detection_quality(
+        detector.find(pictures), [visible_boxes(picture.masks) for picture in drawn]
+    )
 
 
 def _training_bar(progress: Progress, name: str, steps: int) -> Callable[[int, float], None]:

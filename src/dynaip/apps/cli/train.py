@@ -20,6 +20,10 @@ def train(
         Path | None, typer.Option(help="Adapter to start from; stage 2 takes stage 1's.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
+    variant: Annotated[
+        str, typer.Option(help="An ablation: full, add, concat, low, mid, high, image-branch, ...")
+    ] = "full",
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, pairs and noise.")] = 0,
 ) -> None:
     """Train an adapter, or go on where it stopped; `accelerate launch -m dynaip` works too."""
     import dataclasses
@@ -28,7 +32,9 @@ def train(
     from dynaip.training import recipe as recipes
     from dynaip.training.loop import train as run
 
-    values = recipes.load_recipe(recipe)
+    values = recipes.with_variant(recipes.load_recipe(recipe), variant, seed)
+    if (variant, seed) != ("full", 0):
+        runs = runs / (variant if not seed else f"{variant}-seed{seed}")
     config = recipes.stage_config(values, stage)
     if steps is not None:
         config = dataclasses.replace(config, steps=steps)

@@ -1,0 +1,134 @@
+"""How far the instruments can be trusted: ceilings, floors, disagreement, strangeness."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from torch import nn
+
+from dynaip.evaluation.factors import UNANSWERABLE
+from dynaip.evaluation.figures import MEASURABLE
+from dynaip.evaluation.miniature import Trial, decoded, read, renders
+from dynaip.evaluation.probe import Probe
+from dynaip.evaluation.truth.scores import chance_of
+from dynaip.miniature.toyland import render
+from dynaip.miniature.toyland.palette import NAMED
+
+# Two probes that part more often than this do not know what they read.
+MOST_DISAGREEMENT = 0.1
+# Oracle renders stranger than this share of them are called out of distribution.
+USUAL = 0.99
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How well one factor is read off round-tripped held-out renders.
+
+    Attributes:
+        factor: Its name.
+        ceilings: Accuracy of each reader, by its name.
+        chance: Accuracy of a blind guess.
+        disagreement: Share of pictures about which the probes part.
+        count: Pictures that carry the factor.
+    """
+
+    factor: str
+    ceilings: Mapping[str, float]
+    chance: float
+    disagreement: float
+    count: int
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the first probe reads it well enough and the probes agree about it."""
+        first = next(iter(self.ceilings.values()))
+        return first >= MEASURABLE and self.disagreement <= MOST_DISAGREEMENT
+
+    def to_row(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**dataclasses.asdict(self), "measurable": self.measurable}
+
+
+def calibrate_probes(
+    probes: Mapping[str, Probe], trials: Sequence[Trial], autoencoder: nn.Module
+) -> list[Calibration]:
+    """Reads round-tripped renders of held-out subjects with every reader.
+
+    The main colour is also read without a network, see `dominant_colour`.
+
+    Args:
+        probes: By name; the first one is the one that measures.
+        trials: Whose targets are rendered.
+        autoencoder: The base's.
+    """
+    size = next(iter(probes.values())).config.size
+    pictures = decoded(autoencoder, renders(trials, size))
+    readings = {name: read(probe, trials, pictures) for name, probe in probes.items()}
+    first = next(iter(readings.values()))
+    rows = []
+    for factor in first.values:
+        counted = first.counted(factor)
+        answers = {name: reading.answers[factor] for name, reading in readings.items()}
+        apart = np.zeros(len(pictures), bool)
+        for other in answers.values():
+            apart |= other != first.answers[factor]
+        if factor == "main_colour":
+            answers["colours under the mask"] = _colours(pictures, trials, first.values[factor])
+        rows.append(
+            Calibration(
+                factor=factor,
+                ceilings={
+                    name: float((answer == first.truths[factor])[counted].mean())
+                    for name, answer in answers.items()
+                },
+                chance=chance_of(first, factor),
+                disagreement=float(apart[counted].mean()),
+                count=int(counted.sum()),
+            )
+        )
+    return rows
+
+
+def strange_share(energies: Float[np.ndarray, " b"], oracle: Float[np.ndarray, " n"]) -> float:
+    """Out-of-distribution rate: pictures stranger than all but 1 % of oracle renders.
+
+    Args:
+        energies: `Probe.energy` of the pictures.
+        oracle: The same of round-tripped renders.
+    """
+    return float((energies > np.quantile(oracle, USUAL)).mean())
+
+
+def dominant_colour(
+    picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "y x"], options: Sequence[str]
+) -> int:
+    """The named colour that most pixels under a mask are nearest to, without any training.
+
+    Grey pixels, such as outlines and white patterns, have no say.
+
+    Returns:
+        An index into `options`; `UNANSWERABLE` where every pixel is grey.
+    """
+    names = np.array([NAMED[name] for name in options]) / 255
+    pixels = picture[mask].astype(np.float64) / 255
+    colourful = np.ptp(pixels, axis=1) > 0.15 if len(pixels) else np.zeros(0, bool)
+    if not colourful.any():
+        return UNANSWERABLE
+    distances = np.linalg.norm(pixels[colourful][:, None] - names, axis=2)
+    return int(np.bincount(distances.argmin(1), minlength=len(options)).argmax())
+
+
+def _colours(
+    pictures: UInt8[np.ndarray, "b y x 3"], trials: Sequence[Trial], options: Sequence[str]
+) -> np.ndarray:
+    masks = [render(trial.target, pictures.shape[1]).masks[0] for trial in trials]
+    return np.array(
+        [
+            dominant_colour(picture, mask, options)
+            for picture, mask in zip(pictures, masks, strict=True)
+        ]
+    )
