@@ -6,6 +6,7 @@ cut the ears off (paper, Appendix B.1).
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import warnings
@@ -60,23 +61,43 @@ def open_picture(source: PathLike | Image.Image) -> Image.Image:
     path = Path(source)
     if not path.is_file():
         raise PictureError(f"There is no picture file at {path}; check the path.")
+    return _decode(path, str(path))
+
+
+def decode_picture(
+    content: bytes, name: str = "The picture", max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """The same of a file's content, for what comes from strangers: no path is opened.
+
+    Args:
+        content: A picture file's bytes.
+        name: What errors call it.
+        max_pixels: The most it may have.
+
+    Raises:
+        PictureError: See `open_picture`.
+    """
+    return _decode(io.BytesIO(content), name, max_pixels)
+
+
+def _decode(source: Path | io.BytesIO, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
-        with _quiet_pillow(), Image.open(path, formats=FORMATS) as picture:
-            _check_size(picture, str(path))
+        with _quiet_pillow(), Image.open(source, formats=FORMATS) as picture:
+            _check_size(picture, name, max_pixels)
             picture.load()
             return ImageOps.exif_transpose(picture)
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{path} is too large; {_CAP}") from error
+        raise PictureError(f"{name} is too large; {_cap(max_pixels)}") from error
     except Image.UnidentifiedImageError as error:
         raise PictureError(
-            f"{path} is not a picture that can be read; save it as PNG or JPEG."
+            f"{name} is not a picture that can be read; save it as PNG or JPEG."
         ) from error
     except PermissionError as error:
-        raise PictureError(f"{path} may not be read; change its permissions.") from error
+        raise PictureError(f"{name} may not be read; change its permissions.") from error
     except BROKEN as error:
-        raise PictureError(f"{path} is broken or cut short ({error}); save it again.") from error
+        raise PictureError(f"{name} is broken or cut short ({error}); save it again.") from error
 
 
 def on_white(picture: Image.Image) -> Image.Image:
@@ -116,15 +137,16 @@ def read_reference(source: PathLike | Image.Image, size: int) -> Image.Image:
     return square(open_picture(source), size)
 
 
-_CAP = f"pictures may have {MAX_PIXELS // 1_000_000} million pixels, make it smaller."
+def _cap(max_pixels: int) -> str:
+    return f"pictures may have {max_pixels // 1_000_000} million pixels, make it smaller."
 
 
-def _check_size(picture: Image.Image, name: str) -> None:
+def _check_size(picture: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> None:
     width, height = picture.size
     if width < 1 or height < 1:
         raise PictureError(f"{name} is empty ({width}x{height} pixels); give one with content.")
-    if width * height > MAX_PIXELS:
-        raise PictureError(f"{name} is too large ({width}x{height} pixels); {_CAP}")
+    if width * height > max_pixels:
+        raise PictureError(f"{name} is too large ({width}x{height} pixels); {_cap(max_pixels)}")
 
 
 def _quiet_pillow() -> warnings.catch_warnings[None]:

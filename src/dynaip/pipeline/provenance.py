@@ -19,11 +19,18 @@ import dynaip
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.pictures import open_picture
+from dynaip.pipeline.credentials import SOURCE_TYPE, sign_png
 
 if TYPE_CHECKING:
     from dynaip.pipeline.subject import Subject
 
 KEY = "dynaip"
+GENERATED_XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>'
+)
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
 
 
@@ -37,7 +44,8 @@ class SubjectRecord:
         scale: The paper's lambda.
         granularity: Weights of low, mid and high set by hand; nothing where the router chose.
         coefficients: The weights that were used.
-        mask: Where it was, as it was said: a place, a layout, a box, or a file's name.
+        mask: Where it was, as it was said: a place, a layout, a box, a file's name, or, painted in
+            the browser, the mask itself as a PNG's data URL.
         start, end: Shares of the steps between which it was there.
     """
 
@@ -165,15 +173,25 @@ def save_picture(picture: Image.Image, path: Path, settings: Settings) -> None:
     Raises:
         OSError: The folder cannot be written, or the disk is full.
     """
-    values = settings.to_dict()
+    text = json.dumps(settings.to_dict(), indent=2)
+    content = encode_picture(picture, settings)
+    write_whole(path.with_suffix(".json"), text.encode() + b"\n")
+    write_whole(path, content)
+
+
+def encode_picture(picture: Image.Image, settings: Settings) -> bytes:
+    """A PNG file with its settings, the notice that it is generated, and a content credential.
+
+    The credential is there where the extra `c2pa` is installed.
+    """
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_text("Software", f"dynaip {dynaip.__version__}")
+    chunks.add_text("Software", f"AI generated; dynaip {dynaip.__version__}")
+    chunks.add_itxt("XML:com.adobe.xmp", GENERATED_XMP)
     chunks.add_itxt("parameters", _readable(settings))
-    chunks.add_itxt(KEY, json.dumps(values, ensure_ascii=False))
+    chunks.add_itxt(KEY, json.dumps(settings.to_dict(), ensure_ascii=False))
     content = BytesIO()
     picture.save(content, "PNG", pnginfo=chunks)
-    write_whole(path.with_suffix(".json"), json.dumps(values, indent=2).encode() + b"\n")
-    write_whole(path, content.getvalue())
+    return sign_png(content.getvalue())
 
 
 def read_settings(path: str | Path) -> Settings:

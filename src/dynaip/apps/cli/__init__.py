@@ -25,6 +25,11 @@ from dynaip.apps.cli import (
     report,
     study,
     train,
+    verify,
+    web,
+)
+from dynaip.apps.cli import (
+    run as rerun,
 )
 from dynaip.apps.cli.errors import run
 
@@ -64,6 +69,9 @@ app.add_typer(miniature.app, name="miniature")
 app.add_typer(evaluate.app, name="evaluate")
 app.command()(judge.judge)
 app.add_typer(bench.app, name="bench")
+app.command()(web.web)
+app.command()(rerun.run)
+app.command()(verify.verify)
 app.command()(report.report)
 app.add_typer(study.app, name="study")
 

@@ -1,0 +1,175 @@
+"""`dynaip run`: a picture made again from its own settings."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dynaip.apps.cli.generate import prepare_target, target
+from dynaip.apps.cli.loading import adapter_location, miniature_folder
+from dynaip.apps.cli.subjects import read_subjects
+
+if TYPE_CHECKING:
+    from dynaip.pipeline.provenance import Settings, SubjectRecord
+    from dynaip.pipeline.subject import Subject
+
+DATA_URL = "data:image/png;base64,"
+
+
+def run(
+    picture: Annotated[Path, typer.Argument(help="A PNG made here, or the JSON beside it.")],
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="A reference's file, or a folder of them; looked for beside PICTURE."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model, where it is a folder of another name.")
+    ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="The adapter, where it is not the model's own.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="A folder, or a PNG file.")] = Path("out"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Make a picture again, with the prompt, seed, references and places written into it.
+
+    A picture tells the names and hashes of its references, not their pixels: have them at hand.
+    """
+    from dynaip.pipeline.provenance import read_settings, save_picture
+
+    settings = read_settings(picture)
+    places = [picture.parent, Path()] if reference is None else [*reference, picture.parent]
+    references = find_references(settings.subjects, places)
+    subjects = _subjects(settings.subjects, references, picture.parent)
+    model = _model(settings, model)
+    location = adapter_location(adapter, model) if references else None
+    _check_adapter(settings, location)
+    prepare_target(out, 1)
+    from dynaip.apps.cli.drawing import Job, draw_pictures
+
+    job = Job(
+        prompt=settings.prompt,
+        references=references,
+        subjects=subjects,
+        masks=[record.mask or "" for record in settings.subjects],
+        overlap=settings.overlap,
+        branches=settings.branches,
+        seeds=(settings.seed,),
+        steps=settings.steps,
+        guidance=settings.guidance,
+        size={"height": settings.height, "width": settings.width},
+        model=model,
+        adapter=location,
+    )
+    with contextlib.closing(draw_pictures(job)) as pictures:
+        made, described = next(pictures)
+    path = target(out, settings.prompt, settings.seed)
+    save_picture(made, path, described)
+    if as_json:
+        typer.echo(json.dumps({"path": str(path), **described.to_dict()}, indent=2))
+    else:
+        typer.echo(f"{path}  seed {described.seed}")
+
+
+def find_references(records: Sequence[SubjectRecord], places: Iterable[Path]) -> list[Path]:
+    """The files that a picture's references were, told by their hashes.
+
+    Args:
+        records: The picture's subjects.
+        places: Files, and folders in which a file of the recorded name is looked for.
+
+    Raises:
+        ValueError: One is missing, or there under its name with other content.
+    """
+    from dynaip.pipeline.provenance import file_sha256
+
+    places = list(places)
+    found = []
+    for record in records:
+        named = [place / record.name if place.is_dir() else place for place in places]
+        files = [file for file in named if file.is_file()]
+        match = next((file for file in files if file_sha256(file) == record.sha256), None)
+        if match is None:
+            changed = next((file for file in files if file.name == record.name), None)
+            if changed is not None:
+                raise ValueError(
+                    f"{changed} is not the file that the picture was made from: its content has "
+                    "changed; give the original as --reference."
+                )
+            raise ValueError(
+                f"The reference {record.name} is not beside the picture; give it as --reference."
+            )
+        found.append(match)
+    return found
+
+
+def _subjects(
+    records: Sequence[SubjectRecord], references: Sequence[Path], folder: Path
+) -> list[Subject]:
+    """Subjects as they were; masks painted in the browser are in the record itself."""
+    from dynaip.pipeline.placing import LAYOUTS, name_places
+
+    masks: list[Any] = [record.mask or "" for record in records]
+    if masks and masks[0] in LAYOUTS:
+        masks = list(name_places(masks[0], len(masks)))
+    painted = {i: _read_painted(m) for i, m in enumerate(masks) if m.startswith(DATA_URL)}
+    weights = [record.granularity for record in records]
+    said = ["" if i in painted else _beside(mask, folder) for i, mask in enumerate(masks)]
+    subjects = read_subjects(
+        references,
+        [record.scale for record in records],
+        [],
+        said,
+        [record.start for record in records],
+        [record.end for record in records],
+    )
+    return [
+        dataclasses.replace(subject, granularity=weights[i], mask=painted.get(i, subject.mask))
+        for i, subject in enumerate(subjects)
+    ]
+
+
+def _read_painted(mask: str) -> Any:
+    from dynaip.pictures import decode_picture
+
+    content = base64.b64decode(mask.removeprefix(DATA_URL))
+    return decode_picture(content, "The picture's painted mask")
+
+
+def _beside(mask: str, folder: Path) -> str:
+    """A mask's file by its name, beside the picture; everything else as it is."""
+    file = folder / mask
+    return str(file) if mask and file.is_file() else mask
+
+
+def _model(settings: Settings, model: str | None) -> str | None:
+    """The model that is meant; nothing for the miniature."""
+    if model is not None:
+        return model
+    if settings.model == miniature_folder().name:
+        return None
+    if "/" in settings.model:
+        return settings.model
+    raise ValueError(
+        f"The picture was made with a model in a folder named {settings.model}; give it as --model."
+    )
+
+
+def _check_adapter(settings: Settings, location: str | None) -> None:
+    from dynaip.adapter.storage import WEIGHTS, locate
+    from dynaip.pipeline.provenance import file_sha256
+
+    if location is None:
+        return
+    if file_sha256(locate(location) / WEIGHTS) != settings.adapter_sha256:
+        raise ValueError(
+            f"The adapter in {location} has other weights than the one that made the picture; "
+            "give that one as --adapter."
+        )

@@ -1,0 +1,243 @@
+"""One picture at a time on a loaded model: previews on the way, settings at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from dynaip.adapter.attention import resolve_overlap
+from dynaip.analysis.attention_maps import picture_attention
+from dynaip.apps.web.order import Cast, Limits, Order, OrderError
+from dynaip.apps.web.takes import Take
+from dynaip.pictures import read_reference
+from dynaip.pipeline import provenance
+from dynaip.pipeline.flux import PersonalPipeline, default_arguments
+from dynaip.pipeline.placing import resolve_places
+from dynaip.pipeline.subject import Subject, token_mask
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Previews may take this share of the time.
+PREVIEW_SHARE = 0.2
+# Pixels of a reference as the page shows it: on white, square, whole.
+SEEN = 160
+
+
+class Stopped(Exception):
+    """The picture at work is not wanted any more."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Made:
+    """A finished picture.
+
+    Attributes:
+        take: What was asked.
+        picture: Its pixels.
+        settings: What it was made with.
+        png: The file, settings and notices inside.
+        seconds: How long it took.
+        key: Its name, not to be guessed.
+    """
+
+    take: Take
+    picture: Image.Image
+    settings: provenance.Settings
+    png: bytes
+    seconds: float
+    key: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(16))
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What is loaded, as provenance names it.
+
+    Attributes:
+        name: A hub id, or a folder's name.
+        adapter: The same.
+        adapter_sha256: Of the adapter's weights.
+    """
+
+    name: str
+    adapter: str
+    adapter_sha256: str
+
+
+class Pencil:
+    """Draws with one pipeline; not for two threads at a time.
+
+    Args:
+        personal: The pipeline with its adapter.
+        model: How it is called.
+    """
+
+    def __init__(self, personal: PersonalPipeline, model: Model) -> None:
+        self.personal, self.model = personal, model
+
+    @property
+    def reference_size(self) -> int:
+        """Pixels of the square that the image encoder sees; more where it is not loaded yet."""
+        encoder = getattr(self.personal.pipe, "image_encoder", None)
+        return Limits.reference if encoder is None else encoder.config.image_size
+
+    def size(self, order: Order) -> tuple[int, int]:
+        """Height and width in pixels, rounded down to whole tokens."""
+        own = default_arguments(self.personal.pipe)
+        token = 2 * self.personal.pipe.vae_scale_factor
+        height, width = order.height or own["height"], order.width or own["width"]
+        return max(height // token, 1) * token, max(width // token, 1) * token
+
+    def draw(self, take: Take, on_step: Callable[[Image.Image | None], Any]) -> Made:
+        """Makes a picture.
+
+        Args:
+            take: The picture.
+            on_step: Called after each step, with a preview now and then; raises `Stopped` to stop.
+
+        Raises:
+            ValueError: A reference or mask does not fit.
+        """
+        order, start = take.order, time.monotonic()
+        height, width = self.size(order)
+        preview = Preview(self.personal.pipe, height, width)
+
+        def advance(_: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> Any:
+            on_step(preview.after(step, tensors["latents"]))
+            return tensors
+
+        images, coefficients = self.personal(
+            order.prompt,
+            subjects=[each.subject for each in order.cast],
+            branches=order.branches,  # pyright: ignore[reportArgumentType]
+            overlap=order.overlap,  # pyright: ignore[reportArgumentType]
+            num_inference_steps=order.steps,
+            guidance_scale=order.guidance,
+            height=height,
+            width=width,
+            generator=torch.Generator().manual_seed(order.seed),
+            callback_on_step_end=advance,
+            return_dict=False,
+        )
+        settings = self._describe(order, images[0], coefficients)
+        png = provenance.encode_picture(images[0], settings)
+        seconds = time.monotonic() - start
+        return Made(take=take, picture=images[0], settings=settings, png=png, seconds=seconds)
+
+    def route(self, subject: Subject) -> tuple[list[float], Image.Image]:
+        """What the router gives low, mid and high of a reference, and how the encoder sees it."""
+        subject = dataclasses.replace(subject, granularity=None, mask=None)
+        weights = self.personal.encode([subject]).coefficients[0, 0].tolist()
+        return weights, read_reference(subject.views[0], SEEN)  # pyright: ignore[reportArgumentType]
+
+    def masks(self, order: Order) -> np.ndarray:
+        """The masks that the blocks use, overlap decided, "s rows columns"."""
+        token = 2 * self.personal.pipe.vae_scale_factor
+        rows, columns = (side // token for side in self.size(order))
+        places = resolve_places([each.subject.mask for each in order.cast])
+        try:
+            flat = [
+                np.ones(rows * columns, np.float32)
+                if place is None
+                else token_mask(place, (rows, columns))
+                for place in places
+            ]
+        except ValueError as error:
+            raise OrderError(str(error), "subjects") from error
+        masks = resolve_overlap(torch.from_numpy(np.stack(flat))[None], order.overlap)  # pyright: ignore[reportArgumentType]
+        return rearrange(masks[0].numpy(), "s (y x) -> s y x", y=rows)
+
+    def attention(self, made: Made) -> np.ndarray:
+        """How loud each subject is in each place of a finished picture, "s rows columns"."""
+        order = made.take.order
+        maps = picture_attention(
+            self.personal,
+            made.picture,
+            order.prompt,
+            [each.subject for each in order.cast],
+            branches=order.branches,  # pyright: ignore[reportArgumentType]
+            seed=order.seed,
+        )
+        return maps.picture[0]
+
+    def _describe(
+        self, order: Order, picture: Image.Image, coefficients: Tensor
+    ) -> provenance.Settings:
+        used = bool(order.cast)
+        return provenance.Settings(
+            prompt=order.prompt,
+            seed=order.seed,
+            steps=order.steps,
+            guidance=order.guidance,
+            width=picture.width,
+            height=picture.height,
+            branches=order.branches,  # pyright: ignore[reportArgumentType]
+            overlap=order.overlap,  # pyright: ignore[reportArgumentType]
+            model=self.model.name,
+            adapter=self.model.adapter if used else None,
+            adapter_sha256=self.model.adapter_sha256 if used else None,
+            subjects=tuple(map(_record, order.cast, coefficients[0].tolist())),
+            versions=provenance.installed_versions(),
+        )
+
+
+def _record(cast: Cast, coefficients: Sequence[float]) -> provenance.SubjectRecord:
+    subject = cast.subject
+    return provenance.SubjectRecord(
+        name=cast.name,
+        sha256=cast.sha256,
+        scale=float(subject.scale),  # pyright: ignore[reportArgumentType]
+        mask=cast.place,
+        start=subject.start,
+        end=subject.end,
+        granularity=tuple(subject.granularity) if subject.granularity else None,
+        coefficients=tuple(round(value, 4) for value in coefficients),
+    )
+
+
+class Preview:
+    """Looks ahead: the clean picture that the last step points to, decoded by the autoencoder.
+
+    Two neighbours on the path x_σ give its velocity, v = Δx / Δσ, and with it x_0 = x_σ - σ v.
+
+    Args:
+        pipe: The pipeline at work.
+        height, width: Of the picture, in pixels.
+    """
+
+    def __init__(self, pipe: Any, height: int, width: int) -> None:
+        self.pipe, self.height, self.width = pipe, height, width
+        self._before: Tensor | None = None
+        self._cost, self._last = 0.0, time.monotonic()
+
+    @torch.no_grad()
+    def after(self, step: int, latents: Tensor) -> Image.Image | None:
+        """A preview after this step; nothing after the first, or where it would cost too much."""
+        before, self._before = self._before, latents
+        now = time.monotonic()
+        if before is None or (now - self._last) * PREVIEW_SHARE < self._cost:
+            return None
+        sigmas = self.pipe.scheduler.sigmas
+        sigma, sigma_before = float(sigmas[step + 1]), float(sigmas[step])
+        clean = latents - sigma * (latents - before) / (sigma - sigma_before)
+        pixels = self._decode(clean.to(latents.dtype))
+        self._last = time.monotonic()
+        self._cost = self._last - now
+        return pixels
+
+    def _decode(self, latents: Tensor) -> Image.Image:
+        pipe = self.pipe
+        config = pipe.vae.config
+        factor = pipe.vae_scale_factor
+        unpacked = pipe._unpack_latents(latents, self.height, self.width, factor)
+        unpacked = unpacked / config.scaling_factor + config.shift_factor
+        decoded = pipe.vae.decode(unpacked.to(pipe.vae.dtype), return_dict=False)[0]
+        return pipe.image_processor.postprocess(decoded, output_type="pil")[0]

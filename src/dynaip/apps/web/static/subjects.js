@@ -1,0 +1,86 @@
+// A card for each subject: its picture as the encoder sees it, strength, time, granularity.
+
+import { call, element } from "./api.js";
+import { anywhere } from "./layout.js";
+import { makeTriangle } from "./triangle.js";
+
+const COLOURS = ["#d1495b", "#00798c", "#b07d00", "#5b4b9a", "#3b7a35", "#a04a86"];
+export const LEVELS = ["low", "mid", "high"];
+
+let count = 0;
+
+// What the router says, looked up once for each picture.
+export async function makeSubject(state, name, picture, changes = {}) {
+  const { coefficients, seen } = await call("POST", "/api/router", { picture });
+  const colour = COLOURS.find((c) => state.subjects.every((s) => s.colour !== c)) ?? COLOURS[0];
+  return {
+    id: ++count, name, picture, seen, router: coefficients, colour, scale: 1, start: 0, end: 1,
+    byHand: false, granularity: coefficients.map((v) => Math.round(v * 100) / 100),
+    place: anywhere(), ...changes,
+  };
+}
+
+export function weightsBar(weights) {
+  const bar = element("div", { className: "bar", ariaHidden: "true" });
+  weights.forEach((weight, i) => {
+    const part = element("span", { className: LEVELS[i] });
+    part.style.flexGrow = weight;
+    bar.append(part);
+  });
+  return bar;
+}
+
+export const weightsText = (weights) =>
+  LEVELS.map((level, i) => `${level} ${weights[i].toFixed(2)}`).join(" · ");
+
+function numberField(subject, key, title, attributes) {
+  const input = element("input", {
+    type: "number", value: subject[key], "aria-label": `${title} of ${subject.name}`, ...attributes,
+  });
+  input.addEventListener("change", () => {
+    const typed = Number(input.value);
+    subject[key] = Math.min(attributes.max, Math.max(attributes.min, Number.isFinite(typed) ? typed : 1));
+    input.value = subject[key];
+  });
+  return element("label", {}, `${title} `, input);
+}
+
+function granularityPart(subject) {
+  const group = `granularity-${subject.id}`;
+  const triangle = makeTriangle(subject.name, (weights) => { subject.granularity = weights; });
+  triangle.show(subject.granularity, subject.router);
+  triangle.element.hidden = !subject.byHand;
+  const choice = (title, byHand) => element("label", {}, element("input", {
+    type: "radio", name: group, checked: subject.byHand === byHand,
+    onchange: () => { subject.byHand = byHand; triangle.element.hidden = !byHand; },
+  }), ` ${title}`);
+  return element("fieldset", {},
+    element("legend", {}, "Granularity"),
+    element("div", { className: "row" }, choice("Router", false), choice("By hand", true)),
+    element("div", { className: "hint" }, `The router says ${weightsText(subject.router)}`),
+    weightsBar(subject.router),
+    triangle.element);
+}
+
+export function makeCard(subject, onRemove, onRename) {
+  const name = element("input", {
+    type: "text", value: subject.name, maxLength: 100, "aria-label": "Name of the subject",
+    onchange: () => { subject.name = name.value || subject.name; onRename(); },
+  });
+  const card = element("article", { className: "card", "aria-label": `Subject ${subject.name}` },
+    element("div", { className: "card-head" },
+      element("img", { src: subject.seen, alt: `${subject.name}, as the encoder sees it` }),
+      element("div", {}, name,
+        element("div", { className: "row" },
+          element("a", { className: "button", href: subject.picture, download: subject.name }, "Save"),
+          element("button", {
+            type: "button", onclick: onRemove, "aria-label": `Remove ${subject.name}`,
+          }, "Remove")))),
+    element("div", { className: "grid" },
+      numberField(subject, "scale", "Strength", { min: 0, max: 10, step: 0.05 }),
+      numberField(subject, "start", "From", { min: 0, max: 0.99, step: 0.05 }),
+      numberField(subject, "end", "Until", { min: 0.01, max: 1, step: 0.05 })),
+    granularityPart(subject));
+  card.style.setProperty("--mine", subject.colour);
+  return card;
+}

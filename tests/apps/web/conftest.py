@@ -1,0 +1,20 @@
+"""One server over a tiny model, for all tests of the page and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import tiny
+from served import WAITING, Server, serving
+
+from dynaip.apps.web.drawing import Model, Pencil
+from dynaip.apps.web.studio import Studio
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    personal = tiny.adapter().attach(tiny.pipeline())
+    studio = Studio(Pencil(personal, Model("tiny", "adapter", "ab" * 32)), WAITING)
+    with serving(studio) as running:
+        yield running
