@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from dynaip.apps.web import images_api, page_api
 from dynaip.apps.web.guards import BodyLimit, OwnPagesOnly
@@ -83,7 +84,7 @@ async def _full(_: Request, error: Exception) -> JSONResponse:
 
 async def _say(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, error.detail)
+    return problem(error.status_code, f"{error.detail.rstrip('.')}.")
 
 
 async def _malformed(_: Request, error: Exception) -> JSONResponse:

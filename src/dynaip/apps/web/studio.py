@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import queue
 import secrets
 import threading
@@ -18,6 +19,8 @@ from dynaip.apps.web.takes import Take
 
 if TYPE_CHECKING:
     from PIL import Image
+
+log = logging.getLogger(__name__)
 
 WAITING = 16
 KEPT = 60  # pictures
@@ -154,6 +157,9 @@ class Studio:
             job.state, job.error = "failed", " ".join(str(error).split())
         except torch.OutOfMemoryError:
             job.state, job.error = "failed", "The memory is full; ask for a smaller picture."
+        except RuntimeError:  # what torch raises; the next job may go well
+            log.exception("A picture could not be made.")
+            job.state, job.error = "failed", "The model failed; the server's log says why."
 
     def _step(self, job: Job, preview: Image.Image | None) -> None:
         job.steps += 1

@@ -151,6 +151,7 @@ async function follow(job, pictures) {
   find("gallery").prepend(set);
   find("empty").hidden = true;
   setRunning(job);
+  if (matchMedia("(max-width: 52rem)").matches) find("result").scrollIntoView();
   try {
     for (;;) {
       const seen = await call("GET", `/api/jobs/${job}`);

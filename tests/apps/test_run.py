@@ -1,0 +1,104 @@
+"""`dynaip run` makes the same picture again, or says what it lacks; `dynaip verify` reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from dynaip.pipeline.provenance import read_settings, save_picture
+
+PROMPT = "a red dog sits on the beach"
+
+
+@pytest.fixture(scope="module")
+def made(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a picture of two subjects, their references, and a mask's file."""
+    from dynaip.apps.cli import app
+    from dynaip.apps.cli.errors import run
+
+    folder = tmp_path_factory.mktemp("made")
+    for name, colour in (("rex.png", "red"), ("mug.png", "blue")):
+        Image.new("RGB", (20, 12), colour).save(folder / name)
+    mask = Image.new("L", (32, 32))
+    mask.paste(255, (0, 0, 16, 32))
+    mask.save(folder / "mask.png")
+    arguments: list[Any] = ["generate", "--prompt", PROMPT, "--model", model, "--steps", 2]
+    arguments += ["--reference", folder / "rex.png", "--mask", folder / "mask.png"]
+    arguments += ["--reference", folder / "mug.png", "--mask", "right", "--granularity", "1,0,0"]
+    arguments += ["--seed", 3, "--scale", 0.7, "--start", 0.5, "--out", folder / "a.png"]
+    with pytest.raises(SystemExit) as finished:
+        run(app, [str(argument) for argument in arguments])
+    assert finished.value.code == 0
+    return folder
+
+
+def same(first: Path, second: Path) -> bool:
+    return Image.open(first).tobytes() == Image.open(second).tobytes()
+
+
+def test_the_picture_again(made: Path, model: Path, cli: Any, tmp_path: Path) -> None:
+    result = cli("run", made / "a.png", "--model", model, "--out", tmp_path / "b.png", "--json")
+    assert result.code == 0, result.err
+    assert same(made / "a.png", tmp_path / "b.png")
+    assert json.loads(result.out)["prompt"] == PROMPT
+    assert read_settings(tmp_path / "b.png") == read_settings(made / "a.png")
+
+
+def test_a_mask_painted_in_the_browser_is_in_the_picture(
+    made: Path, model: Path, cli: Any, tmp_path: Path
+) -> None:
+    import base64
+
+    settings = read_settings(made / "a.png")
+    content = base64.b64encode((made / "mask.png").read_bytes()).decode()
+    painted = dataclasses.replace(settings.subjects[0], mask=f"data:image/png;base64,{content}")
+    settings = dataclasses.replace(settings, subjects=(painted, settings.subjects[1]))
+    save_picture(Image.open(made / "a.png"), tmp_path / "page.png", settings)
+    shutil.copy(made / "rex.png", tmp_path / "renamed.png")
+    files = ("--reference", tmp_path / "renamed.png", "--reference", made)
+    out = ("--out", tmp_path / "b.png")
+    result = cli("run", tmp_path / "page.png", *files, "--model", model, *out)
+    assert result.code == 0, result.err
+    assert same(made / "a.png", tmp_path / "b.png")
+
+
+def test_what_is_missing_or_changed_is_said(
+    made: Path, model: Path, cli: Any, tmp_path: Path
+) -> None:
+    shutil.copy(made / "a.png", tmp_path / "a.png")
+    result = cli("run", tmp_path / "a.png", "--model", model)
+    assert (result.code, "reference rex.png is not beside" in result.err) == (2, True)
+    Image.new("RGB", (20, 12), "green").save(tmp_path / "rex.png")
+    result = cli("run", tmp_path / "a.png", "--model", model)
+    assert (result.code, "has changed" in result.err) == (2, True)
+    result = cli("run", made / "a.png")
+    assert (result.code, "give it as --model" in result.err) == (2, True)
+    result = cli("run", made / "rex.png")
+    assert (result.code, "holds no settings" in result.err) == (2, True)
+
+
+def test_another_adapter_is_refused(made: Path, model: Path, cli: Any, tmp_path: Path) -> None:
+    settings = dataclasses.replace(read_settings(made / "a.png"), adapter_sha256="00" * 32)
+    save_picture(Image.open(made / "a.png"), tmp_path / "a.png", settings)
+    result = cli("run", tmp_path / "a.png", "--reference", made, "--model", model)
+    assert (result.code, "other weights" in result.err) == (2, True)
+
+
+def test_verify_reads_settings_notice_and_credential(made: Path, cli: Any, tmp_path: Path) -> None:
+    result = cli("verify", made / "a.png", "--json")
+    facts = json.loads(result.out)
+    assert (result.code, facts["notice"], facts["settings"]["prompt"]) == (0, True, PROMPT)
+    assert facts["credential"]["intact"]
+    changed = bytearray((made / "a.png").read_bytes())
+    changed[changed.index(PROMPT.encode())] ^= 1
+    (tmp_path / "changed.png").write_bytes(changed)
+    result = cli("verify", tmp_path / "changed.png")
+    assert result.code in (1, 2)
+    assert cli("verify", made / "rex.png").code == 1
+    assert cli("verify", made / "none.png").code == 2
