@@ -22,6 +22,7 @@ from dynaip.apps.web.studio import Studio
 
 LIMITS = Limits(body=2**20, upload=300_000, upload_pixels=1_000_000, subjects=3, pictures=4)
 WAITING = 5
+KEPT = 16
 
 
 @dataclasses.dataclass(frozen=True)

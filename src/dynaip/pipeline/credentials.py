@@ -60,7 +60,7 @@ def sign_png(content: bytes) -> bytes:
         "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
     }
     signed = BytesIO()
-    with Builder(manifest) as builder:
+    with Builder(manifest, context=_context()) as builder:
         builder.sign(_signer(), "image/png", BytesIO(content), signed)
     return signed.getvalue()
 
@@ -75,7 +75,7 @@ def read_credential(content: bytes) -> Credential | None:
         raise ValueError("Content credentials are read with the extra c2pa: install dynaip[c2pa].")
     from c2pa import Reader
 
-    reader = Reader.try_create("image/png", BytesIO(content), context=_offline())
+    reader = Reader.try_create("image/png", BytesIO(content), context=_context())
     if reader is None:
         return None
     with reader:
@@ -96,10 +96,17 @@ def read_credential(content: bytes) -> Credential | None:
     )
 
 
-def _offline() -> Context:
+@functools.cache
+def _context() -> Context:
+    """Nothing is fetched; and no thumbnail, which would be larger than most pictures here."""
     from c2pa import Context
 
-    return Context.from_dict({"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}})
+    return Context.from_dict(
+        {
+            "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+            "builder": {"thumbnail": {"enabled": False}},
+        }
+    )
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import tiny
-from served import WAITING, Server, serving
+from served import KEPT, WAITING, Server, serving
 
 from dynaip.apps.web.drawing import Model, Pencil
 from dynaip.apps.web.studio import Studio
@@ -15,6 +15,6 @@ from dynaip.apps.web.studio import Studio
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     personal = tiny.adapter().attach(tiny.pipeline())
-    studio = Studio(Pencil(personal, Model("tiny", "adapter", "ab" * 32)), WAITING)
+    studio = Studio(Pencil(personal, Model("tiny", "adapter", "ab" * 32)), WAITING, kept=KEPT)
     with serving(studio) as running:
         yield running

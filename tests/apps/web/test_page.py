@@ -130,7 +130,7 @@ def test_comparisons_keep_the_seed(page: Any, server: Server) -> None:
 
 def test_reload_takes_up_the_job_and_cancel_stops_it(page: Any, server: Server) -> None:
     page.get_by_label("Steps", exact=True).fill("100")
-    page.get_by_label("Pictures", exact=True).fill("4")
+    page.get_by_role("spinbutton", name="Pictures").fill("4")
     page.get_by_role("button", name="Generate").click()
     page.locator("#preview:visible").wait_for()
     page.reload()

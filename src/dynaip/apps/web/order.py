@@ -129,7 +129,8 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
         raise OrderError("Say in `prompt` what the picture shows.", "prompt")
     if len(prompt) > limits.prompt:
         raise OrderError(f"A prompt has at most {limits.prompt} characters.", "prompt")
-    subjects = values.get("subjects") or []
+    subjects = values.get("subjects")
+    subjects = [] if subjects is None else subjects
     if not isinstance(subjects, list):
         raise OrderError("`subjects` is a list, one entry for each subject.", "subjects")
     if len(subjects) > limits.subjects:

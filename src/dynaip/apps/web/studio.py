@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAITING = 16
-KEPT = 60  # pictures
+KEPT = 60
 PATIENCE = 60.0  # seconds that a job goes on while nobody asks for it
 
 
@@ -72,10 +72,17 @@ class Studio:
         pencil: What draws; from now on it is used by the studio's worker alone.
         waiting: Jobs that may wait, besides the one at work.
         patience: Seconds after which a job is dropped that nobody asks for.
+        kept: Finished pictures that are kept for who asks for them.
     """
 
-    def __init__(self, pencil: Pencil, waiting: int = WAITING, patience: float = PATIENCE) -> None:
-        self.pencil, self.patience = pencil, patience
+    def __init__(
+        self,
+        pencil: Pencil,
+        waiting: int = WAITING,
+        patience: float = PATIENCE,
+        kept: int = KEPT,
+    ) -> None:
+        self.pencil, self.patience, self.kept = pencil, patience, kept
         self._queue: queue.Queue[Job | None] = queue.Queue(waiting)
         self._jobs: collections.OrderedDict[str, Job] = collections.OrderedDict()
         self._lock = threading.Lock()
@@ -177,7 +184,7 @@ class Studio:
         done = [job for job in self._jobs.values() if job.finished.is_set()]
         kept = sum(max(len(job.made), 1) for job in done)
         for job in done:
-            if kept <= KEPT:
+            if kept <= self.kept:
                 break
             kept -= max(len(job.made), 1)
             del self._jobs[job.key]

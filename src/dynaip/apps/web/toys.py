@@ -28,7 +28,7 @@ def draw(values: Mapping[str, Any]) -> Image.Image:
     Raises:
         OrderError: A value is not among those that the factor has.
     """
-    chosen: dict[str, str] = {}
+    chosen: dict[str, Any] = {}
     for name, choices in FACTORS.items():
         chosen[name] = values.get(name) or choices[0]
         if chosen[name] not in choices:

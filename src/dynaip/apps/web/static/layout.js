@@ -174,7 +174,7 @@ export class Layout {
   }
 }
 
-// A place as the server takes it.
+// A place as the server takes it; of a mask with transparency, what is opaque counts.
 export function placeFields(place) {
   if (place.kind === "box") return { box: place.box.map((v) => Math.round(v * 1e4) / 1e4) };
   if (place.kind !== "paint") return {};
@@ -182,7 +182,7 @@ export function placeFields(place) {
   Object.assign(canvas, { width: CELLS, height: place.rows });
   const pen = canvas.getContext("2d");
   const pixels = pen.createImageData(CELLS, place.rows);
-  place.cells.forEach((cell, i) => pixels.data.set([cell, cell, cell, 255], 4 * i));
+  place.cells.forEach((cell, i) => pixels.data.set([255, 255, 255, cell], 4 * i));
   pen.putImageData(pixels, 0, 0);
   return { mask: canvas.toDataURL("image/png") };
 }
@@ -203,6 +203,6 @@ export async function readPlace(text) {
   pen.drawImage(image, 0, 0);
   const { data } = pen.getImageData(0, 0, image.width, image.height);
   const cells = new Uint8Array(image.width * image.height);
-  cells.forEach((_, i) => { cells[i] = data[4 * i]; });
+  cells.forEach((_, i) => { cells[i] = data[4 * i + 3]; });
   return { kind: "paint", rows: image.height, cells };
 }
