@@ -47,7 +47,7 @@ def run(
     settings = read_settings(picture)
     places = [picture.parent, Path()] if reference is None else [*reference, picture.parent]
     references = find_references(settings.subjects, places)
-    subjects = _subjects(settings.subjects, references, picture.parent)
+    subjects = _subjects(settings.subjects, references, places)
     model = _model(settings, model)
     location = adapter_location(adapter, model) if references else None
     _check_adapter(settings, location)
@@ -111,7 +111,7 @@ def find_references(records: Sequence[SubjectRecord], places: Iterable[Path]) ->
 
 
 def _subjects(
-    records: Sequence[SubjectRecord], references: Sequence[Path], folder: Path
+    records: Sequence[SubjectRecord], references: Sequence[Path], places: Sequence[Path]
 ) -> list[Subject]:
     """Subjects as they were; masks painted in the browser are in the record itself."""
     from dynaip.pipeline.placing import LAYOUTS, name_places
@@ -121,7 +121,7 @@ def _subjects(
         masks = list(name_places(masks[0], len(masks)))
     painted = {i: _read_painted(m) for i, m in enumerate(masks) if m.startswith(DATA_URL)}
     weights = [record.granularity for record in records]
-    said = ["" if i in painted else _beside(mask, folder) for i, mask in enumerate(masks)]
+    said = ["" if i in painted else _find_mask(mask, places) for i, mask in enumerate(masks)]
     subjects = read_subjects(
         references,
         [record.scale for record in records],
@@ -143,10 +143,10 @@ def _read_painted(mask: str) -> Any:
     return decode_picture(content, "The picture's painted mask")
 
 
-def _beside(mask: str, folder: Path) -> str:
-    """A mask's file by its name, beside the picture; everything else as it is."""
-    file = folder / mask
-    return str(file) if mask and file.is_file() else mask
+def _find_mask(mask: str, places: Sequence[Path]) -> str:
+    """A mask's file by its name, where the references are; everything else as it is."""
+    files = [place / mask if place.is_dir() else place.parent / mask for place in places]
+    return next((str(file) for file in files if mask and file.is_file()), mask)
 
 
 def _model(settings: Settings, model: str | None) -> str | None:
