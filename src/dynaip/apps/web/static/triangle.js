@@ -23,11 +23,14 @@ function toWeights(x, y) {
   return settle([1 - mid - high, mid, high]);
 }
 
-export function settle(weights) {
+// In hundredths; the one at `rest` takes what is left, so that the sum is 1.
+function settle(weights, rest = 0) {
   const whole = weights.map((w) => Math.max(0, Number.isFinite(w) ? w : 0));
   const sum = whole.reduce((a, b) => a + b, 0);
-  const [, mid, high] = whole.map((w) => (sum ? Math.round((w / sum) * 100) / 100 : 1 / 3));
-  return [Math.max(0, Math.round((1 - mid - high) * 100) / 100), mid, high];
+  const settled = whole.map((w) => Math.round((sum ? w / sum : 1 / 3) * 100) / 100);
+  const others = settled.reduce((total, w, i) => total + (i === rest ? 0 : w), 0);
+  settled[rest] = Math.max(0, Math.round((1 - others) * 100) / 100);
+  return settled;
 }
 
 export function makeTriangle(name, onChange) {
@@ -106,7 +109,7 @@ export function makeTriangle(name, onChange) {
     const typed = Math.min(1, Math.max(0, Number(input.value) || 0));
     const rest = weights.reduce((sum, w, k) => sum + (k === i ? 0 : w), 0);
     pick(settle(weights.map((w, k) =>
-      k === i ? typed : (rest ? w / rest : 0.5) * (1 - typed))));
+      k === i ? typed : (rest ? w / rest : 0.5) * (1 - typed)), (i + 1) % 3));
   }));
 
   const element = document.createElement("div");
