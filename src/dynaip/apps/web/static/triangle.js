@@ -29,8 +29,11 @@ function settle(weights, rest = 0) {
   const sum = whole.reduce((a, b) => a + b, 0);
   const settled = whole.map((w) => Math.round((sum ? w / sum : 1 / 3) * 100) / 100);
   const others = settled.reduce((total, w, i) => total + (i === rest ? 0 : w), 0);
-  settled[rest] = Math.max(0, Math.round((1 - others) * 100) / 100);
-  return settled;
+  // Two that were rounded up may be a hundredth too much together.
+  const largest = settled.indexOf(Math.max(...settled));
+  settled[rest] = Math.max(0, 1 - others);
+  if (others > 1) settled[largest] -= others - 1;
+  return settled.map((w) => Math.round(w * 100) / 100);
 }
 
 export function makeTriangle(name, onChange) {
