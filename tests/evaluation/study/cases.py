@@ -16,11 +16,13 @@ SETTINGS = StudySettings(pool=5, items=4, repeats=1, checks=1)
 
 
 def manifest(folder: Path, cases: int = 6) -> Manifest:
-    references = []
-    for index in range(cases):
-        path = folder / f"reference-{index}.png"
-        Image.new("RGB", (24, 24), (250, 250, index)).save(path)
-        references.append(path)
+    """Every other case has five subjects."""
+
+    def subject(case: int, number: int) -> CaseSubject:
+        path = folder / f"reference-{case}-{number}.png"
+        Image.new("RGB", (24, 24), (250, 250, 10 * case + number)).save(path)
+        return CaseSubject(name="toy", category="toy", kind="object", references=(path,))
+
     return Manifest(
         name="tiny",
         settings={},
@@ -29,11 +31,9 @@ def manifest(folder: Path, cases: int = 6) -> Manifest:
                 id=f"case-{index}",
                 prompt=f'a toy, number {index}, </script><b>"bold"</b> & @data@',
                 seeds=(index,),
-                subjects=(
-                    CaseSubject(name="toy", category="toy", kind="object", references=(path,)),
-                ),
+                subjects=tuple(subject(index, number) for number in range(5 if index % 2 else 1)),
             )
-            for index, path in enumerate(references)
+            for index in range(cases)
         ),
     )
 

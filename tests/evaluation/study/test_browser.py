@@ -179,6 +179,25 @@ def test_narrow_screens_and_enlarged_pictures(page: Page, file: Path) -> None:
     assert page.locator("#count").inner_text() == f"2 of {PAIRS}"
 
 
+@pytest.mark.parametrize("size", [(360, 740), (1366, 768)])
+def test_many_references_take_no_room_from_the_pictures(
+    page: Page, file: Path, size: tuple[int, int]
+) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.goto(file.as_uri())
+    page.get_by_role("button", name="Start").click()
+    while page.locator("#references figure").count() == 1:
+        prefer_green(page)
+    page.evaluate(COLOURS_SHOWN)
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+    references, questions = (page.locator(part).bounding_box() for part in ("#references", "#cp"))
+    assert references is not None
+    assert questions is not None
+    assert references["y"] + references["height"] < questions["y"]
+    if size[0] > 1000:
+        assert page.evaluate("document.documentElement.scrollHeight") == size[1]
+
+
 def test_everything_has_a_name_for_those_who_do_not_see(page: Page, file: Path) -> None:
     page.goto(file.as_uri())
     page.get_by_role("button", name="Start").click()

@@ -280,6 +280,10 @@ function show() {
 function showPair({ pair, left }) {
   byId("prompt").textContent = pair.prompt;
   byId("reference-label").textContent = pair.references.length > 1 ? "References" : "Reference";
+  const many = pair.references.length > 3;
+  byId("references").classList.toggle("many", many);
+  const rows = Math.ceil(pair.references.length / (many ? 2 : 1));
+  byId("references").style.setProperty("--rows", rows);
   byId("references").replaceChildren(...pair.references.map(referenceFigure));
   byId("left").replaceChildren(picture(pair.pictures[left], "Left picture"));
   byId("right").replaceChildren(picture(pair.pictures[1 - left], "Right picture"));
