@@ -93,11 +93,11 @@ def build_processors(
             continue
         kind = SingleBlockProcessor if site.kind == "single" else FluxIPAdapterAttnProcessor
         width = site.heads * site.head_dim
-        processor = kind(width, token_dim, device=weight.device, dtype=weight.dtype)
+        processor: Any = kind(width, token_dim, device=weight.device, dtype=weight.dtype)
         for maps in (processor.to_k_ip, processor.to_v_ip):
             for _ in range(references - 1):
                 maps.append(maps[0])
-        processor.scale += processor.scale * (references - 1)
+        processor.scale = [1.0] * references
         if isinstance(processor, SingleBlockProcessor):
             processor.text_length = text
         made[site.name] = processor.requires_grad_(False)
