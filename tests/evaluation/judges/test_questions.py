@@ -121,6 +121,12 @@ def test_official_rubrics_are_the_published_ones_or_none(results: Results, tmp_p
         official_rubrics(tmp_path / "checkout", hashes)
 
 
+def test_another_revision_is_another_judge(results: Results) -> None:
+    question = next(ask_about(results, DYNAIP, OURS))
+    units = {question.unit(Judge(model="m", revision=r), DYNAIP).scorer for r in ("", "1", "2")}
+    assert units == {"m", "m@1", "m@2"}
+
+
 def test_unknown_protocols_are_refused() -> None:
     with pytest.raises(ValueError, match="dynaip, dreambenchpp, strict"):
         get_protocol("lenient")

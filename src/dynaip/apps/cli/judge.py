@@ -78,7 +78,7 @@ def judge(
     outcome: dict[str, Any] = {"pictures_missing": len(results.missing()), "judges": {}}
     for name, address in zip(names, addresses, strict=True):
         who = Judge(model=name, revision=revision)
-        path = results.scores_path(f"{how.name}-{_file_name(name)}")
+        path = results.scores_path(f"{how.name}-{_file_name(who.name)}")
         if dry_run:
             would = estimate(
                 questions,

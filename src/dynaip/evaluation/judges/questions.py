@@ -27,11 +27,16 @@ class Judge:
 
     Attributes:
         model: Its name at the endpoint.
-        revision: Of its weights and server, as far as known: answers of another one are not reused.
+        revision: Of its weights and server, as far as known. Another one is another judge.
     """
 
     model: str
     revision: str = ""
+
+    @property
+    def name(self) -> str:
+        """In tables and files."""
+        return f"{self.model}@{self.revision}" if self.revision else self.model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,7 @@ class Question:
             self.picture,
             self.measure,
             self.subject,
-            judge.model,
+            judge.name,
             protocol.name,
             self.repeat,
         )
@@ -121,7 +126,7 @@ class Question:
             scale=SCALE,
             attempt=attempt,
             key=key,
-            details={"rubric": self.rubric.sha256[:16], "revision": judge.revision, **details},
+            details={"rubric": self.rubric.sha256[:16], **details},
         )
 
 
