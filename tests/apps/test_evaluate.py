@@ -91,3 +91,21 @@ def test_a_missing_probe_is_one_sentence(cli: Any, model: Path, tmp_path: Path) 
     assert result.code == 2
     assert "There is no probe in" in result.err
     assert not (tmp_path / "figures").exists()
+
+
+def test_an_ablation_has_a_row_for_every_way(
+    cli: Any, model: Path, probe: Path, tmp_path: Path
+) -> None:
+    chosen = ("--adapter", f"full={model / 'adapter'}", "--model", model, "--probe", probe)
+    arguments = ("evaluate", "ablation", *chosen, "--count", 3, "--steps", 1, "--out", tmp_path)
+    result = cli(*arguments)
+    assert result.code == 0, result.err
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == ["base", "full-image", "full-both"]
+    assert all(row["base"] and row["probe"] for row in rows)
+    assert all(row["adapter"] for row in rows[1:])
+    assert rows[0]["retention"][0] in (1, None)
+    assert len(list(tmp_path.rglob("*.png"))) == 9
+    result = cli("evaluate", "ablation", "--adapter", "full")
+    assert result.code == 2
+    assert "NAME=FOLDER" in result.err

@@ -7,12 +7,15 @@ measures; how well a trained probe reads stands in its own calibration.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from knowing import SIZE, Knowing
 
+from dynaip.evaluation.ablation import Bench, ablation_row
 from dynaip.evaluation.crops import Box, box_of
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.figures import Reading
@@ -33,6 +36,7 @@ from dynaip.evaluation.truth.references import (
     oracle,
     without_subject,
 )
+from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.toyland import Spec, render, sample_concept, sample_spec
 
 COUNT = 120
@@ -100,6 +104,33 @@ def measure(probe: Knowing, trials: list[Trial]) -> Callable[[str], Measured]:
         )
 
     return measured
+
+
+def test_a_row_holds_all_of_it(probe: Knowing, trials: list[Trial], tmp_path: Path) -> None:
+    bench = Bench(
+        trials=trials[:40],
+        probe=probe,
+        autoencoder=PatchAutoencoder(latent_channels=48, sample_size=SIZE),
+        folder=tmp_path,
+        reference_size=16,
+    )
+    best = oracle_of(probe, bench.trials)
+    ways = {name: ReferenceSystem(name, trials, SINGLE[name], probe.draw) for name in SINGLE}
+    row = {
+        name: ablation_row(name, way, bench.reading(name[:2], way), best, best, bench)
+        for name, way in ways.items()
+    }
+    assert row["B2 oracle"]["cp"] == pytest.approx([1, 1, 1])
+    assert row["B2 oracle"]["reference system"] == "B2 oracle"
+    assert row["B0 copy"]["leak"]["light"][0] == pytest.approx(1)
+    assert row["B0 copy"]["copy_paste"][0] == 1
+    assert row["B0 copy"]["retention"][0] == 0
+    assert abs(row["B6 wrong concept"]["cp"][0]) < 0.2
+    assert json.loads(json.dumps(row)) == row
+
+
+def oracle_of(probe: Knowing, trials: Sequence[Trial]) -> Reading:
+    return read(probe, trials, np.stack([probe.draw(trial.target) for trial in trials]))
 
 
 def test_references_disagree_with_their_pictures_in_everything(trials: list[Trial]) -> None:

@@ -250,6 +250,73 @@ def miniature(
     Console().print(pages, soft_wrap=True)
 
 
+@app.command()
+def ablation(
+    adapters: Annotated[
+        list[str], typer.Option("--adapter", help="NAME=FOLDER of an adapter; repeat for each.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a pipeline trained on Toyland; else the bundle.")
+    ] = None,
+    probe: Annotated[Path, typer.Option(help="Folder of the probe.")] = Path("models/probes/first"),
+    branches: Annotated[
+        list[str], typer.Option("--branches", help="Rows that see the reference; repeat.")
+    ] = ["image", "both"],  # noqa: B006
+    count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a picture each.")] = 512,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of subjects, prompts and noise.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of pictures and rows.")] = Path("out/ablation"),
+) -> None:
+    """Compare adapters, with and without DDS, on references that disagree with their prompts.
+
+    Stopped, the same command goes on; rows go to `rows.jsonl`, with the hash of each checkpoint.
+    """
+    from dynaip.adapter.config import BRANCHES
+    from dynaip.evaluation.ablation import Bench, ablation_row
+    from dynaip.evaluation.generation import FluxGenerator, PersonalGenerator, hash_weights
+    from dynaip.evaluation.probe import Probe
+    from dynaip.evaluation.truth.references import conflict_trials
+
+    named = [entry.partition("=") for entry in adapters]
+    if wrong := [entry for entry in named if not entry[0] or not entry[2]]:
+        raise ValueError(f"--adapter is NAME=FOLDER; got {''.join(wrong[0])!r}.")
+    if unknown := sorted(set(branches) - set(BRANCHES)):
+        raise ValueError(f"--branches is one of {', '.join(BRANCHES)}; got {unknown[0]!r}.")
+    folder = model or miniature_folder()
+    pipe, reader = load_model(str(folder)), Probe.from_pretrained(probe)
+    weights = hash_weights(folder / "transformer")
+    settings: dict[str, Any] = {"steps": steps, "guidance": guidance}
+    with progress_bar() as progress:
+        bar = progress.add_task("pictures", total=count * (1 + len(named) * len(branches)))
+        bench = Bench(
+            trials=conflict_trials(count, seed),
+            probe=reader,
+            autoencoder=pipe.vae,
+            folder=out / "pictures",
+            reference_size=cast(Any, pipe.image_encoder).config.image_size,
+            on_pictures=lambda done: progress.advance(bar, done),
+        )
+        ceiling = bench.ceiling()
+        alone = FluxGenerator(pipe, weights=weights, **settings)
+        base = bench.reading("base", alone)
+        rows = [ablation_row("base", alone, base, base, ceiling, bench)]
+        for name, _, path in named:
+            with load_adapter(path).to(pipe.device, pipe.dtype).attach(pipe) as personal:
+                hashes = (weights, hash_weights(Path(path)))
+                for rows_that_see in cast(Any, branches):
+                    way = PersonalGenerator(
+                        personal, weights=hashes, branches=rows_that_see, **settings
+                    )
+                    title = f"{name}-{rows_that_see}"
+                    made = bench.reading(title, way)
+                    rows.append(ablation_row(title, way, made, base, ceiling, bench))
+    marks = {"probe": hash_weights(probe), "seed": seed}
+    lines = [json.dumps(row | marks) + "\n" for row in rows]
+    (out / "rows.jsonl").write_text("".join(lines))
+    Console().print(f"{len(rows)} rows are in {out / 'rows.jsonl'}.", soft_wrap=True)
+
+
 def _own_adapter(folder: Path) -> Path | None:
     """The model's adapter; a base that has none yet is measured by itself."""
     return folder / "adapter" if (folder / "adapter").is_dir() else None
