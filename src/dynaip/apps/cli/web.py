@@ -22,7 +22,7 @@ def web(
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this computer's are open to all.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 7860,
     waiting: Annotated[int, typer.Option(min=1, help="Jobs that may wait.")] = 16,
 ) -> None:
     """Open the page: subjects, layout, comparisons; and an API like OpenAI's for images."""
