@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before torch is imported: pytest-xdist runs one process a core already.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing in the tests may reach for a model hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A script's background jobs ignore Ctrl-C, and so would the processes that tests stop with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from jaxtyping import install_import_hook
 

@@ -57,12 +57,15 @@ def test_the_page_is_served_until_it_is_stopped(
     make(cli, folders, page)
     command = [sys.executable, "-m", "dynaip", "study", "serve", str(page), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        said = server.stdout.readline().decode()
-        url = next(word for word in said.split() if word.startswith("http")).rstrip(";")
-        with urllib.request.urlopen(url, timeout=10) as reply:
-            assert reply.read() == page.read_bytes()
-        server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=20) in (0, 2)
-        assert server.stderr is not None
-        assert b"Traceback" not in server.stderr.read()
+        try:
+            assert server.stdout is not None
+            said = server.stdout.readline().decode()
+            url = next(word for word in said.split() if word.startswith("http")).rstrip(";")
+            with urllib.request.urlopen(url, timeout=10) as reply:
+                assert reply.read() == page.read_bytes()
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=20) in (0, 2)
+            assert server.stderr is not None
+            assert b"Traceback" not in server.stderr.read()
+        finally:
+            server.kill()
