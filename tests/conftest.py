@@ -9,12 +9,13 @@ import signal
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing in the tests may reach for a model hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# A script's background jobs ignore Ctrl-C, and so would the processes that tests stop with it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from jaxtyping import install_import_hook
 
 pytest_plugins = ("browser",)
+
+# A script's background jobs ignore Ctrl-C, and so would the processes that tests stop with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The command line is left out: Typer reads its signatures as they were written.
 ROOMS = ("adapter", "hosts", "pipeline", "data", "miniature", "training", "evaluation")
