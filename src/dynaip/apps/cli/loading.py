@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from dynaip.adapter.model import DynaIPAdapter
 
+# Parts of the miniature whose classes are not those that diffusers' annotations name.
+OWN_CLASSES = ("Expected types for image_encoder", "Expected types for vae")
 # Results go to stdout, everything said on the way to stderr: `--json` can be piped.
 progress_console = Console(stderr=True)
 
@@ -74,7 +76,7 @@ def adapter_location(adapter: str | None, model: str | None) -> str:
 def quiet_libraries() -> None:
     """Keeps remarks that nobody can act on out of the terminal; call before loading.
 
-    diffusers' own warnings stay, but for one about a class of image encoder that the annotation
+    diffusers' own warnings stay, but for those about classes of the miniature that the annotation
     of its pipeline does not name.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -87,4 +89,4 @@ def quiet_libraries() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Expected types for image_encoder")
+    return not record.getMessage().startswith(OWN_CLASSES)
