@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.apps.cli.drawing import progress_bar
-from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model, miniature_folder
+from dynaip.apps.cli.loading import (
+    adapter_location,
+    load_adapter,
+    load_model,
+    miniature_folder,
+    quiet_libraries,
+)
 from dynaip.apps.cli.scoring import likeness_rows, truth_rows
 
 if TYPE_CHECKING:
@@ -212,6 +218,7 @@ def run(
 
     `accelerate launch -m dynaip bench run …` shares the work among its processes.
     """
+    quiet_libraries()
     from accelerate import PartialState
 
     from dynaip.evaluation.benchmarks.manifest import read_manifest

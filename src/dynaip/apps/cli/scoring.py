@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dynaip.apps.cli.loading import quiet_libraries
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,6 +24,7 @@ def likeness_rows(
     """Rows of "clip", "dino" or "offline", made as they are read; `model` may name another one."""
     import itertools
 
+    quiet_libraries()
     from dynaip.evaluation import metrics
 
     named = {} if model is None else {"model": model}
