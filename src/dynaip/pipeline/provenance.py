@@ -216,6 +216,13 @@ def read_settings(path: str | Path) -> Settings:
     return Settings.from_dict(values)
 
 
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Writes a picture without settings; see `write_whole`."""
+    content = BytesIO()
+    picture.save(content, "PNG")
+    write_whole(path, content.getvalue())
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file so that it is there whole or not at all; makes its folder where absent.
 

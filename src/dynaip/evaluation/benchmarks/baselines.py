@@ -8,7 +8,6 @@ pixels. In a rendered world there is also a perfect answer, which says what the 
 from __future__ import annotations
 
 import dataclasses
-from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -18,7 +17,7 @@ from dynaip.evaluation.benchmarks.results import Method, Results
 from dynaip.evaluation.benchmarks.toyland import perfect_answer
 from dynaip.miniature.toyland import render
 from dynaip.pictures import on_white, open_picture
-from dynaip.pipeline.provenance import write_whole
+from dynaip.pipeline.provenance import write_png
 
 BASELINES = {
     "copy": "copy of the reference",
@@ -55,9 +54,7 @@ def make_baseline(name: str, manifest: Manifest, folder: Path) -> Results:
             picture = _render(case, case.seeds[number])
         else:
             picture = open_picture(answers[case.id][-1 if name == "real" else 0])
-        content = BytesIO()
-        on_white(picture).save(content, "PNG")
-        write_whole(path, content.getvalue())
+        write_png(on_white(picture), path)
     return results
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dynaip.evaluation.benchmarks.manifest import Case, CaseSubject, Manifest
 from dynaip.evaluation.benchmarks.results import Method, Results, ResultsError
 from dynaip.pictures import ENDINGS, open_picture
-from dynaip.pipeline.provenance import write_whole
+from dynaip.pipeline.provenance import write_png
 
 # Folder of a category, and what its ids begin with.
 CATEGORIES = {
@@ -101,9 +100,7 @@ def import_samples(
         collection, _, prompt = case.id.rpartition("-")
         sources = folders.get(collection, root).glob(f"{prompt}_{number}.*")
         for source in sorted(file for file in sources if file.suffix.lower() in ENDINGS)[:1]:
-            content = BytesIO()
-            open_picture(source).convert("RGB").save(content, "PNG")
-            write_whole(path, content.getvalue())
+            write_png(open_picture(source).convert("RGB"), path)
             if on_picture is not None:
                 on_picture()
     if not results.pictures():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
-from dynaip.adapter.storage import WEIGHTS
+from dynaip.adapter.storage import WEIGHTS, locate
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
 from dynaip.evaluation.generation import hash_weights
@@ -141,9 +141,7 @@ class FluxPainter:
         side = 2 * cast(FluxPipeline, inner).vae_scale_factor
         self.grid = (self.arguments["height"] // side, self.arguments["width"] // side)
         self._versions = installed_versions()
-        self._adapter_sha256 = None
-        if way.adapter and (weights := Path(way.adapter) / WEIGHTS).is_file():
-            self._adapter_sha256 = file_sha256(weights)
+        self._adapter_sha256 = file_sha256(locate(way.adapter) / WEIGHTS) if way.adapter else None
         self._read: tuple[Any, Any, Any] = (None, None, None)
 
     def __call__(self, case: Case, seed: int) -> tuple[Image.Image, Settings]:

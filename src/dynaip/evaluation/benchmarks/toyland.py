@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from dynaip.evaluation.benchmarks.manifest import Box, Case, ManifestError
 from dynaip.miniature import toyland
 from dynaip.miniature.toyland.spec import KINDS as CATEGORIES
 from dynaip.miniature.toyland.spec import PICTURE_SCENES
-from dynaip.pipeline.provenance import write_whole
+from dynaip.pipeline.provenance import write_png
 
 POOL_STREAM, ANSWER_STREAM = 5, 6
 SCENE_OF: dict[str, str] = dict(zip(SCENES, PICTURE_SCENES, strict=True))
@@ -55,9 +54,7 @@ def render_pools(
             concept = _held_out(rng, kind, category)
             spec = toyland.sample_spec(rng, concepts=[concept])
             path = folder / kind / f"{concept.category}-{number:02d}.png"
-            content = BytesIO()
-            Image.fromarray(toyland.segment(spec, 0, size)).save(content, "PNG")
-            write_whole(path, content.getvalue())
+            write_png(Image.fromarray(toyland.segment(spec, 0, size)), path)
             pools[kind].append(
                 PoolSubject(
                     name=concept.category,
