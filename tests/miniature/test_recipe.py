@@ -135,6 +135,24 @@ def test_alignment_reaches_the_double_blocks_only(runs: Path) -> None:
     assert named["single_transformer_blocks.0.attn.to_v.weight"].grad is None
 
 
+def test_alignment_ends_after_its_samples(runs: Path) -> None:
+    recipe = tiny_recipe()
+    recipe["repa"] |= {"aligned_samples": 3}
+    task = build_task("base", recipe, runs)
+    assert isinstance(task, BaseTask)
+    ends, late = (
+        task(task.collate([task.dataset(0)[index] for index in range(first, first + 4)]))
+        for first in (0, 3)
+    )
+    # Three of four samples are aligned: their mean is told, and counts three quarters.
+    extra = ends["loss"] - ends["velocity"]
+    assert extra.item() == pytest.approx(0.5 * 0.75 * (1 - ends["aligned"].item()), rel=1e-4)
+    assert "aligned" not in late
+    assert late["loss"].item() == late["velocity"].item()
+    late["loss"].backward()
+    assert all(parameter.grad is not None for parameter in task.projector.parameters())
+
+
 def test_guidance_is_distilled_from_the_frozen_teacher(runs: Path) -> None:
     task = build_task("guidance", tiny_recipe(), runs)
     assert isinstance(task, GuidanceTask)

@@ -162,6 +162,41 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_a_cooldown_falls_to_zero_over_its_share_of_the_steps() -> None:
+    config = TrainingConfig(steps=10, batch_size=1, learning_rate=1.0, cooldown=0.4)
+    rates = [config.learning_rate_at(step) for step in range(10)]
+    assert rates == pytest.approx([1.0] * 7 + [0.75, 0.5, 0.25])
+    with pytest.raises(ValueError, match="cooldown must lie"):
+        TrainingConfig(steps=10, batch_size=1, cooldown=2.0)
+    with pytest.raises(ValueError, match="falls by itself"):
+        TrainingConfig(steps=10, batch_size=1, schedule="cosine", cooldown=0.1)
+
+
+def test_a_run_can_be_made_longer_until_its_rate_falls(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, cooldown=0.5)
+    longer = dataclasses.replace(config, steps=16)
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(kill=4), config, tmp_path / "early")
+    train(Regression(), longer, tmp_path / "early")
+    train(Regression(), longer, tmp_path / "whole")
+    early, whole = exported(tmp_path / "early"), exported(tmp_path / "whole")
+    assert all(torch.equal(early[name], whole[name]) for name in whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(Regression(kill=5), config, tmp_path / "late")
+    with pytest.raises(CheckpointError, match=r"config.steps was 8 and is now 16"):
+        train(Regression(), longer, tmp_path / "late")
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+    train(Regression(), CONFIG, tmp_path)
+    path = tmp_path / "run.json"
+    known = json.loads(path.read_text())
+    del known["config"]["cooldown"]
+    path.write_text(json.dumps(known))
+    with pytest.raises(CheckpointError, match=r"another run: config.seed was 0 and is now 1\."):
+        train(Regression(), dataclasses.replace(CONFIG, seed=1), tmp_path)
+
+
 def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
     train(Regression(), CONFIG, tmp_path)
     file = tmp_path / "checkpoints" / "step-00000008" / "model.safetensors"

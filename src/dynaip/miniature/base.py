@@ -59,6 +59,8 @@ class BaseTask(nn.Module):
     Sigma is logit-normal, shifted as the sampler shifts it. One caption in ten is dropped. To learn
     sooner, the image tokens after the double blocks are also drawn towards what the image encoder
     sees in the clean picture (REPA, arXiv 2410.06940): a token of both is the same 8x8 pixels.
+    That helps in the beginning and only costs time later (HASTE, arXiv 2505.16792; docs/log.md), so
+    it ends after `aligned_samples`.
 
     Args:
         pipeline: Frozen autoencoder and text encoders, and the transformer that is trained.
@@ -67,6 +69,7 @@ class BaseTask(nn.Module):
         pool: Number of pictures.
         subjects: Probabilities of one, two and three subjects.
         alignment: Weight of REPA's term.
+        aligned_samples: How many samples of the run have that term.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class BaseTask(nn.Module):
         cache: Path,
         *,
         alignment: float = 0.5,
+        aligned_samples: int = 90_880,
         size: int = 64,
         pool: int = 40_960,
         subjects: Sequence[float] = (0.7, 0.22, 0.08),
@@ -85,7 +89,7 @@ class BaseTask(nn.Module):
         self.prompts = PromptEncoder(pipeline)
         self.transformer: FluxTransformer2DModel = pipeline.transformer
         self.vae: PatchAutoencoder = pipeline.vae.requires_grad_(False)
-        self.alignment = alignment
+        self.alignment, self.aligned_samples = alignment, aligned_samples
         if alignment:
             self._prepare_alignment(cast(CLIPVisionModel, pipeline.image_encoder))
         self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2)
@@ -101,6 +105,7 @@ class BaseTask(nn.Module):
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         return {
+            "index": torch.tensor([sample["index"] for sample in samples]),
             "images": stack_pictures([sample["image"] for sample in samples]),
             "noise": torch.from_numpy(np.stack([sample["noise"] for sample in samples])),
             "sigma": torch.tensor([sample["sigma"] for sample in samples]),
@@ -121,8 +126,11 @@ class BaseTask(nn.Module):
         error = (velocity - (noise - latents)).square().mean((1, 2))
         output = {"loss": error.mean(), "velocity": error.mean(), **_by_noise(error, sigma)}
         if self.alignment:
-            output["aligned"] = self._aligned(batch["images"])
-            output["loss"] = error.mean() + self.alignment * (1 - output["aligned"])
+            early = batch["index"] < self.aligned_samples
+            aligned = self._aligned(batch["images"], early)
+            output["loss"] = error.mean() + self.alignment * (early.float() - aligned).mean()
+            if early.any():
+                output["aligned"] = aligned.sum() / early.sum()
         return output
 
     def _prepare_alignment(self, image_encoder: CLIPVisionModel) -> None:
@@ -137,17 +145,23 @@ class BaseTask(nn.Module):
     def _keep(self, block: nn.Module, args: object, output: tuple[Tensor, Tensor]) -> None:
         self._kept = output[1]
 
-    def _aligned(self, images: UInt8[Tensor, "b 3 h w"]) -> Tensor:
-        """Mean cosine of the projected image tokens and the image encoder's.
+    def _aligned(
+        self, images: UInt8[Tensor, "b 3 h w"], chosen: Bool[Tensor, " b"]
+    ) -> Float[Tensor, " b"]:
+        """Mean cosine of the projected image tokens and the image encoder's, 0 if not chosen.
 
         Of the latter without the class token, two thirds of the way up, less their mean: what all
-        tokens share would be aligned with for nothing.
+        tokens share would be aligned with for nothing. The projector runs also where nothing is
+        chosen: processes that train together expect a gradient of every parameter.
         """
         assert self._kept is not None
+        projected = self.projector(self._kept[chosen]).float()
+        if not chosen.any():
+            return projected.sum().expand(len(images))
         layer = len(self.image_encoder.encoder.layers) * 2 // 3
-        seen = encode_references(self.image_encoder, images)[layer][:, 1:].float()
-        seen = seen - seen.mean((0, 1))
-        return F.cosine_similarity(self.projector(self._kept).float(), seen, dim=-1).mean()
+        seen = encode_references(self.image_encoder, images[chosen])[layer][:, 1:].float()
+        cosines = F.cosine_similarity(projected, seen - seen.mean((0, 1)), dim=-1)
+        return cosines.new_zeros(len(images)).masked_scatter(chosen, cosines.mean(1))
 
     def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
         return {}
@@ -192,6 +206,10 @@ class GuidanceTask(BaseTask):
         super().__init__(pipeline, cache, alignment=0.0, **kwargs)
         self.largest = largest
         self.teacher = copy.deepcopy(self.transformer).requires_grad_(False).eval()
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        super().compile(*args, **kwargs)
+        self.teacher.compile_repeated_blocks(*args, **kwargs)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
@@ -246,6 +264,7 @@ class PromptedPictures(Dataset[dict[str, Any]]):
         image = self.cache.get(index % self.pool, lambda: toyland.render(spec, self.size).image)
         rng = np.random.default_rng([self.seed, 2, index])
         return {
+            "index": index,
             "image": image,
             "prompt": "" if rng.random() < 0.1 else toyland.caption(spec, rng),
             "noise": rng.standard_normal(((self.size // 8) ** 2, 64), dtype=np.float32),

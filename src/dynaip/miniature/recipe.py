@@ -69,7 +69,8 @@ def build_task(
             initialise(transformer)
         else:
             _load_weights(transformer, start)
-        return BaseTask(assemble(recipe, runs, transformer), runs / "cache", **recipe["pictures"])
+        pipeline = assemble(recipe, runs, transformer)
+        return BaseTask(pipeline, runs / "cache", **recipe["pictures"], **recipe["repa"])
     if stage == "guidance":
         transformer = FluxTransformer2DModel.from_pretrained(_export(runs, "base", "transformer"))
         return GuidanceTask(

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 # Fields that may differ between a checkpoint and the run that resumes it: they change when a run
-# stops, how fast it goes and what it writes, not what it computes at a step.
+# stops, how fast it goes and what it writes, not what it computes at a step. (Once the rate has
+# begun to fall, where the run stops does change a step: see `decay_begins`.)
 FREE_ON_RESUME = frozenset(
     {
         "steps",
+        "cooldown",
         "log_every",
         "diagnose_every",
         "sample_every",
@@ -34,6 +36,8 @@ class TrainingConfig:
         weight_decay: Decoupled weight decay.
         warmup_steps: Linear warm-up from zero.
         schedule: `"constant"`, or `"cosine"`: to zero at `steps`.
+        cooldown: Share of `steps`, at the end, over which a constant rate falls linearly to zero.
+            Until it begins a run can be made longer, as one with a cosine cannot.
         max_grad_norm: Gradients are clipped to this global norm.
         ema_decay: Decay of the averaged weights, 0 for none. The average is what is exported.
         precision: `"bf16"` runs the forward pass under autocast; weights stay in fp32.
@@ -54,6 +58,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     warmup_steps: int = 0
     schedule: str = "constant"
+    cooldown: float = 0.0
     max_grad_norm: float = 1.0
     ema_decay: float = 0.0
     precision: str = "bf16"
@@ -81,6 +86,10 @@ class TrainingConfig:
                 )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+        if not 0 <= self.cooldown <= 1:
+            raise ValueError(f"cooldown must lie in [0, 1], got {self.cooldown}.")
+        if self.cooldown and self.schedule != "constant":
+            raise ValueError("A cosine schedule falls by itself; leave cooldown at 0.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
@@ -96,10 +105,19 @@ class TrainingConfig:
             raise ValueError(f"Missing training settings: {', '.join(missing)}.")
         return cls(**values)
 
+    @property
+    def decay_begins(self) -> float:
+        """The step from which the rate depends on `steps`; infinite if it never does."""
+        if self.schedule == "cosine":
+            return 0
+        return self.steps * (1 - self.cooldown) if self.cooldown else math.inf
+
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of the update that makes step `step + 1` (0-based `step`)."""
         warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
         decay = 1.0
         if self.schedule == "cosine":
             decay = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        elif self.cooldown:
+            decay = min(1.0, (self.steps - step) / (self.cooldown * self.steps))
         return self.learning_rate * warmup * decay

@@ -81,7 +81,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
 
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = folder / "checkpoints"
-    _claim_folder(folder, {"config": dataclasses.asdict(config), **(identity or {})})
+    _claim_folder(folder, config, identity or {})
     start = _restore(checkpoints, parameters, optimizers, average)
     if average:
         average.shadow = {k: v.to(accelerator.device) for k, v in average.shadow.items()}
@@ -150,34 +150,44 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     return folder / "export"
 
 
-def _claim_folder(folder: Path, identity: dict[str, Any]) -> None:
+def _claim_folder(folder: Path, config: TrainingConfig, identity: dict[str, Any]) -> None:
     """Writes what the run is, or checks that the folder already holds the same run."""
     path = folder / "run.json"
-    identity = json.loads(json.dumps(identity))
-    if path.is_file() and ckpt.list_checkpoints(folder / "checkpoints"):
+    asked = json.loads(json.dumps({"config": dataclasses.asdict(config), **identity}))
+    found = ckpt.list_checkpoints(folder / "checkpoints")
+    if path.is_file() and found:
         known = json.loads(path.read_text())
-        if differing := _differences(known, identity):
+        # A setting that is younger than the run had its default.
+        former = TrainingConfig.from_dict(known["config"])
+        known["config"] = dataclasses.asdict(former)
+        free = set(FREE_ON_RESUME)
+        if _step_of(found[-1]) > min(former.decay_begins, config.decay_begins):
+            free -= {"steps", "cooldown"}
+        if differing := _differences(known, asked, free):
             raise ckpt.CheckpointError(
                 f"{folder} holds another run: {'; '.join(differing)}. Choose another folder, or "
                 "delete this one to start over."
             )
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(identity, indent=2))
+    partial.write_text(json.dumps(asked, indent=2))
     os.replace(partial, path)
 
 
-def _differences(known: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
-    free = set(FREE_ON_RESUME) if prefix == "config." else set()
-    if prefix == "config." and asked.get("schedule") == "cosine":
-        free.discard("steps")
+def _differences(
+    known: dict[str, Any], asked: dict[str, Any], free: set[str], prefix: str = ""
+) -> list[str]:
     found: list[str] = []
-    for key in sorted((known.keys() | asked.keys()) - free):
+    for key in sorted(known.keys() | asked.keys()):
         old, new = known.get(key), asked.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
+            found += _differences(old, new, free, f"{prefix}{key}.")
+        elif old != new and not (prefix == "config." and key in free):
             found.append(f"{prefix}{key} was {old!r} and is now {new!r}")
     return found
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(json.loads((checkpoint / "state.json").read_text())["step"])
 
 
 def _restore(
