@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from judged import FaultyServer, results, say, server
 
 from dynaip.evaluation.benchmarks.results import Results
 from dynaip.evaluation.judges.protocols import PROTOCOLS
+from dynaip.evaluation.judges.rubrics import OFFICIAL_FILES, OURS
+from dynaip.evaluation.judges.selftest import self_test_questions
 from dynaip.evaluation.scores import read_scores
 
 __all__ = ["results", "server"]
@@ -55,12 +59,37 @@ def test_a_dry_run_says_what_it_would_take(
     cli: Cli, server: FaultyServer, results: Results
 ) -> None:
     options = ("--dry-run", "--concurrency", 2, "--seconds-per-call", 3600, "--price-out", 1000)
-    result = cli("judge", results.folder, *url(server), *options)
+    result = cli("judge", results.folder, *url(server), *options, "--no-self-test")
     assert result.code == 0, result.err
     assert "calls: 14" in result.out
     assert "hours: 7.0" in result.out
     assert f"cost at most: {14 * 512 * 1000 / 1e6:.2f}" in result.out
+    known = len(self_test_questions(results, OURS))
+    with_self_test = cli("judge", results.folder, *url(server), *options, "--json").out
+    (would,) = json.loads(with_self_test)["judges"].values()
+    assert (would["calls"], would["of_them_self_test"]) == (14 + known, known)
     assert not server.requests
+
+
+def test_official_rubrics_make_scores_of_another_name(
+    cli: Cli,
+    server: FaultyServer,
+    results: Results,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So they never share a table with scores by ours."""
+    for name, (stem, *_) in OFFICIAL_FILES.items():
+        for who in ("user", "gpt"):
+            (tmp_path / f"{who}_{stem}_full.txt").write_text("Be fair.")
+        prefix = hashlib.sha256(b"Be fair.").hexdigest()[:16]
+        monkeypatch.setitem(OFFICIAL_FILES, name, (stem, prefix, prefix))
+    options = (*url(server), "--rubrics", tmp_path, "--no-self-test")
+    assert cli("judge", results.folder, *options).code == 0
+    assert cli("judge", results.folder, *options, "--protocol", "dreambenchpp").code == 0
+    files = sorted((results.folder / "scores").iterdir())
+    protocols = [{row.protocol for row in read_scores(path).rows} for path in files]
+    assert protocols == [{"dreambenchpp"}, {"dynaip-official"}]
 
 
 def test_two_judges_have_a_file_each(cli: Cli, server: FaultyServer, results: Results) -> None:

@@ -98,6 +98,11 @@ def test_the_newest_success_counts_and_else_the_newest_failure() -> None:
         ([failure, later], later),
     ):
         assert final_scores(rows) == {first.unit: counts}
+    # Asked about something else, an older success says nothing; asked the same again, it does.
+    changed = failed("transport", attempt=1, key="new")
+    assert final_scores([row(key="old"), changed]) == {first.unit: changed}
+    again = failed("transport", attempt=2, key="old")
+    assert final_scores([row(key="old"), changed, again]) == {first.unit: row(key="old")}
     others = [row(subject=0), row(repeat=1), row(measure="pf"), row(protocol="dynaip")]
     assert len(final_scores([first, *others])) == 5
 

@@ -145,13 +145,19 @@ def read_scores(path: Path) -> Journal:
 
 
 def final_scores(rows: Iterable[ScoreRow]) -> dict[Unit, ScoreRow]:
-    """The row that counts for each unit: the newest success, or the newest failure without one."""
-    final: dict[Unit, ScoreRow] = {}
+    """The row that counts for each unit: the newest success, or the newest failure without one.
+
+    Only attempts with the newest one's key are looked at: once a picture was made anew, a success
+    for the old one says nothing, even if asking about the new one failed.
+    """
+    newest: dict[Unit, str] = {}
+    best: dict[tuple[Unit, str], ScoreRow] = {}
     for row in rows:
-        known = final.get(row.unit)
+        newest[row.unit] = row.key
+        known = best.get((row.unit, row.key))
         if known is None or row.status == "ok" or known.status != "ok":
-            final[row.unit] = row
-    return final
+            best[row.unit, row.key] = row
+    return {unit: best[unit, key] for unit, key in newest.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,10 @@ SCALE = (0.0, 4.0)
         ("Score：1", 1, None),
         ("Score: 3. On second thought, Score: 2", 2, None),
         ("A score: 0 would be for nothing. Score: 4", 4, None),
+        ("__Score__: 3", 3, None),
+        ("Score: 3 - most of it is right", 3, 3),
+        ("Score: 3, two ears are missing", 3, 3),
+        ("Score: 3 (scores go from 0 to 4)", 3, 3),
     ],
 )
 def test_scores_are_found(text: str, tolerant: int, faithful: int | None) -> None:
@@ -32,7 +36,12 @@ def test_scores_are_found(text: str, tolerant: int, faithful: int | None) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["Score: 10", "Score: 3.5", "Score: 3/4", "Score: 3 out of 4", "Score: -1", "Score: 5"]
+    "text",
+    [
+        *("Score: 10", "Score: -1", "Score: 5"),
+        *("Score: 3.5", "Score: 3,5", "Score: 3/4", "Score: 3 out of 4", "Score: 3 of 4"),
+        *("Score: 3-4", "Score: 3–4", "Score: 3 to 4", "Score: 3 or 4"),
+    ],
 )
 def test_what_is_off_the_scale_is_not_guessed(text: str) -> None:
     assert read_answer(Reply(text), SCALE, "tolerant") == ("out_of_range", None)
@@ -46,6 +55,8 @@ def test_what_is_off_the_scale_is_not_guessed(text: str) -> None:
         (Reply("Score: three"), "parse_error"),
         (Reply("I'm sorry, but I can't help with that."), "refused"),
         (Reply("I cannot assist with pictures of people."), "refused"),
+        (Reply("I’m sorry, this shows a person."), "refused"),
+        (Reply("I can’t compare faces."), "refused"),
         (Reply("Score: 3", finish="content_filter"), "refused"),
         (Reply("The dog is", finish="length"), "truncated"),
     ],

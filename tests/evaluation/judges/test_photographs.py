@@ -20,7 +20,7 @@ from dynaip.evaluation.judges.protocols import PROTOCOLS
 from dynaip.evaluation.judges.questions import Judge
 from dynaip.evaluation.judges.rubrics import OURS
 from dynaip.evaluation.judges.running import ask_all
-from dynaip.evaluation.judges.selftest import BLURS, Summary, self_test, summarise
+from dynaip.evaluation.judges.selftest import BLURS, Summary, self_test_questions, summarise
 from dynaip.evaluation.scores import read_scores
 
 PHOTOGRAPHS = Path(__file__).parents[3].parent / "shared" / "assets" / "dreambooth"
@@ -47,7 +47,7 @@ def summary(server: FaultyServer, tmp_path: Path) -> Summary:
     whole = read_dreambooth(PHOTOGRAPHS, pictures=1)
     cases = tuple(case for case in whole.cases if case.id in CASES)
     results = make_baseline("copy", dataclasses.replace(whole, cases=cases), tmp_path / "copy")
-    questions = self_test(results, OURS)
+    questions = self_test_questions(results, OURS)
     server.script = look
     path = tmp_path / "selftest.jsonl"
     judge, protocol = Judge(model="eye"), PROTOCOLS["dynaip"]

@@ -6,7 +6,6 @@ import dataclasses
 import email.utils
 import json
 import math
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -123,6 +122,17 @@ def test_a_server_that_rejects_everything_is_left(
     assert [row.status for row in read_scores(path).rows] == ["transport"] * 8
 
 
+def test_a_server_that_never_answers_is_left(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    server.script = lambda number, body: FAULTS["ill"]
+    with pytest.raises(ValueError, match=r"answers no question \(.*503.*check that it runs"):
+        ask(server, questions, path, concurrency=1)
+    assert len(read_scores(path).rows) == 3 * 8
+    server.script = lambda number, body: FAULTS["ill"] if number > 24 else say("Score: 3")
+    assert ask(server, questions, path, concurrency=1).statuses == {"ok": 1, "transport": 13}
+
+
 def test_a_server_that_hangs_is_not_waited_for(
     server: FaultyServer, questions: list[Question], path: Path
 ) -> None:
@@ -213,16 +223,18 @@ def test_a_run_that_is_killed_goes_on(
 def test_interrupting_stops_threads_that_wait(
     server: FaultyServer, questions: list[Question], path: Path
 ) -> None:
-    server.script = lambda number, body: FAULTS["ill"] if number else say("Score: 3")
-    begun = threading.Event()
+    busy = (503, {"Retry-After": "60"}, b"{}")
+    server.script = lambda number, body: busy if number else say("Score: 3")
 
     def stop() -> None:
-        begun.set()
+        while len(read_scores(path).rows) < 3:  # one answer, and two that wait
+            time.sleep(0.01)
         raise KeyboardInterrupt
 
-    patience = Patience(attempts=10**9, wait=lambda seconds: begun.wait(0.01))
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        ask(server, questions, path, concurrency=2, patience=patience, on_question=stop)
+        ask(server, questions, path, concurrency=2, patience=Patience(), on_question=stop)
+    assert time.monotonic() - began < 30
     assert Counter(row.status for row in read_scores(path).rows)["ok"] == 1
 
 
@@ -238,6 +250,28 @@ def test_changed_pictures_are_judged_anew(
     assert (tally.asked, tally.reused) == (2, 12)
     final = final_scores(read_scores(path).rows)
     assert final[questions[0].unit(JUDGE, PROTOCOL)].score == 0
+
+
+def test_a_changed_picture_that_gets_no_answer_has_no_score(
+    server: FaultyServer, questions: list[Question], path: Path
+) -> None:
+    ask(server, questions, path)
+    changed = questions[0].pictures[1]
+    assert isinstance(changed, Path)
+    picture(99).save(changed)
+    server.script = lambda number, body: FAULTS["ill"]
+    ask(server, questions, path)
+    final = final_scores(read_scores(path).rows)
+    failed = [unit for unit, row in final.items() if row.status == "transport"]
+    assert {(unit.case, unit.picture, unit.measure) for unit in failed} == {
+        ("one", 0, "cp"),
+        ("one", 0, "pf"),
+    }
+    assert estimate(questions, JUDGE, PROTOCOL, path).calls == 2
+    # The old picture is back, and its old answer with it as soon as it is asked about.
+    picture(10).save(changed)
+    ask(server, questions[:1], path)
+    assert final_scores(read_scores(path).rows)[questions[0].unit(JUDGE, PROTOCOL)].score == 3
 
 
 def test_strict_scores_are_expectations(server: FaultyServer, results: Results, path: Path) -> None:
@@ -276,5 +310,16 @@ def test_an_estimate_sends_nothing(
     assert (before.calls, before.answer_tokens, before.seconds) == (14, 14 * 512, 12.0)
     letters = sum(len(question.text) for question in questions)
     assert before.prompt_tokens == letters // 4 + 256 * (8 * 2 + 6)
+    # 24 by 32 pixels are one cell of Qwen3-VL.
+    strict = estimate(questions, JUDGE, PROTOCOLS["strict"], path)
+    assert strict.prompt_tokens == letters // 4 + 8 * 2 + 6
     ask(server, questions[:10], path)
-    assert estimate(questions, JUDGE, PROTOCOL, path).calls == 4
+    rest = estimate(questions, JUDGE, PROTOCOL, path)
+    assert rest.calls == 4
+    assert rest + before == dataclasses.replace(
+        before,
+        calls=18,
+        prompt_tokens=rest.prompt_tokens + before.prompt_tokens,
+        answer_tokens=18 * 512,
+        seconds=rest.seconds + 12.0,
+    )

@@ -10,7 +10,7 @@ from dynaip.evaluation.benchmarks.results import Method, Results
 from dynaip.evaluation.judges.protocols import PROTOCOLS
 from dynaip.evaluation.judges.questions import Judge, Question
 from dynaip.evaluation.judges.rubrics import OURS
-from dynaip.evaluation.judges.selftest import Summary, self_test, summarise
+from dynaip.evaluation.judges.selftest import Summary, self_test_questions, summarise
 from dynaip.pictures import open_picture
 
 JUDGE, PROTOCOL = Judge(model="m"), PROTOCOLS["dynaip"]
@@ -64,7 +64,7 @@ def zoo(tmp_path: Path) -> Results:
 
 
 def test_every_kind_is_asked_and_shows_what_it_says(zoo: Results) -> None:
-    questions = self_test(zoo, OURS)
+    questions = self_test_questions(zoo, OURS)
     kinds = Counter(question.case.partition("/")[0] for question in questions)
     assert kinds == {**dict.fromkeys(GOOD, 3), "other view": 2, "same class": 2}
     shown = {question.case: question.pictures for question in questions}
@@ -88,7 +88,7 @@ def _contrast(pictures: tuple[object, ...]) -> int:
 
 
 def test_few_are_taken_and_spread_evenly(zoo: Results) -> None:
-    questions = self_test(zoo, OURS, count=2)
+    questions = self_test_questions(zoo, OURS, count=2)
     assert {q.case for q in questions if q.case.startswith("identical")} == {
         "identical/0",
         "identical/1",
@@ -98,7 +98,7 @@ def test_few_are_taken_and_spread_evenly(zoo: Results) -> None:
 
 
 def test_a_good_judge_passes(zoo: Results) -> None:
-    summary = judged(self_test(zoo, OURS), GOOD)
+    summary = judged(self_test_questions(zoo, OURS), GOOD)
     assert summary.failed == ()
     assert summary.means["blur 4%"] == 0.5
     assert summary.counts["identical"] == (3, 3)
@@ -117,13 +117,13 @@ def test_a_good_judge_passes(zoo: Results) -> None:
     ],
 )
 def test_each_fault_is_named_alone(zoo: Results, changes: dict[str, float], words: str) -> None:
-    summary = judged(self_test(zoo, OURS), GOOD | changes)
+    summary = judged(self_test_questions(zoo, OURS), GOOD | changes)
     assert len(summary.failed) == 1, summary.failed
     assert words in summary.failed[0]
 
 
 def test_silence_is_a_fault(zoo: Results) -> None:
-    questions = self_test(zoo, OURS)
+    questions = self_test_questions(zoo, OURS)
     rows = [q.row(JUDGE, PROTOCOL, "parse_error", None, attempt=0, key="") for q in questions]
     summary = summarise(questions, rows)
     assert summary.means == {}
@@ -132,4 +132,4 @@ def test_silence_is_a_fault(zoo: Results) -> None:
 
 def test_questions_are_no_scores_of_the_benchmark(zoo: Results) -> None:
     ids = {case.id for case in zoo.manifest.cases}
-    assert all(dataclasses.asdict(q)["case"] not in ids for q in self_test(zoo, OURS))
+    assert all(dataclasses.asdict(q)["case"] not in ids for q in self_test_questions(zoo, OURS))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import operator
 import os
 import re
 from pathlib import Path
@@ -63,12 +66,11 @@ def judge(
     The endpoint's key is read from DYNAIP_JUDGE_KEY.
     """
     from dynaip.evaluation.benchmarks.results import Results
-    from dynaip.evaluation.judges.protocols import get_protocol
     from dynaip.evaluation.judges.questions import Judge, ask_about
     from dynaip.evaluation.judges.running import estimate
+    from dynaip.evaluation.judges.selftest import self_test_questions
 
-    how = get_protocol(protocol)
-    words = _rubrics(how, rubrics)
+    how, words = _protocol(protocol, rubrics)
     results = Results.open(folder)
     questions = list(ask_about(results, how, words))
     if not questions:
@@ -79,21 +81,17 @@ def judge(
     for name, address in zip(names, addresses, strict=True):
         who = Judge(model=name, revision=revision)
         path = results.scores_path(f"{how.name}-{_file_name(who.name)}")
+        known = folder / "selftest" / path.name
         if dry_run:
-            would = estimate(
-                questions,
-                who,
-                how,
-                path,
-                concurrency=concurrency,
-                seconds_per_call=seconds_per_call,
-            )
-            outcome["judges"][name] = _cost(would, price_in, price_out)
+            pace = {"concurrency": concurrency, "seconds_per_call": seconds_per_call}
+            parts = [estimate(questions, who, how, path, **pace)]
+            if self_test:
+                parts.append(estimate(self_test_questions(results, words), who, how, known, **pace))
+            outcome["judges"][name] = _cost(parts, price_in, price_out)
             continue
         ask = _open(name, address, server, timeout)
         asked: dict[str, Any] = {}
         if self_test:
-            known = folder / "selftest" / path.name
             asked["self_test"] = _self_test(
                 results, words, who, how, ask, known, concurrency, despite_self_test
             )
@@ -107,15 +105,20 @@ def judge(
     _report(outcome, as_json)
 
 
-def _rubrics(protocol: Protocol, checkout: Path | None) -> Rubrics:
+def _protocol(name: str, checkout: Path | None) -> tuple[Protocol, Rubrics]:
+    from dynaip.evaluation.judges.protocols import get_protocol
     from dynaip.evaluation.judges.rubrics import OURS, official_rubrics
 
-    if protocol.official and checkout is None:
+    how = get_protocol(name)
+    if checkout is not None:
+        # Other rubrics make other scores: under another name they share no table with ours.
+        named = how if how.official else dataclasses.replace(how, name=f"{name}-official")
+        return named, official_rubrics(checkout)
+    if how.official:
         raise ValueError(
-            f"The protocol {protocol.name} uses DreamBench++'s own rubrics; give its checkout as "
-            "--rubrics."
+            f"The protocol {name} uses DreamBench++'s own rubrics; give its checkout as --rubrics."
         )
-    return OURS if checkout is None else official_rubrics(checkout)
+    return how, OURS
 
 
 def _open(name: str, address: str | None, server: str, timeout: float) -> Ask:
@@ -164,10 +167,10 @@ def _self_test(
     concurrency: int,
     despite: bool,
 ) -> dict[str, Any]:
-    from dynaip.evaluation.judges.selftest import self_test, summarise
+    from dynaip.evaluation.judges.selftest import self_test_questions, summarise
     from dynaip.evaluation.scores import read_scores
 
-    questions = self_test(results, words)
+    questions = self_test_questions(results, words)
     _ask("Self-test", questions, who, how, ask, path, concurrency)
     found: Summary = summarise(questions, read_scores(path).rows)
     if found.failed and not despite:
@@ -178,10 +181,13 @@ def _self_test(
     return {"means": dict(found.means), "failed": list(found.failed), "answers": str(path)}
 
 
-def _cost(would: Estimate, price_in: float, price_out: float) -> dict[str, Any]:
+def _cost(parts: list[Estimate], price_in: float, price_out: float) -> dict[str, Any]:
+    """What the questions take, and after them the self-test's, if it is asked."""
+    would = functools.reduce(operator.add, parts)
     cost = (would.prompt_tokens * price_in + would.answer_tokens * price_out) / 1e6
     return {
         "calls": would.calls,
+        "of_them_self_test": would.calls - parts[0].calls,
         "prompt_tokens": would.prompt_tokens,
         "answer_tokens_at_most": would.answer_tokens,
         "hours": round(would.seconds / 3600, 2),

@@ -11,17 +11,18 @@ from dynaip.evaluation.scores import Status
 
 Reading = Literal["tolerant", "faithful"]
 
-# "Score: 3", "**Score:** 3", "score = [3]", "Score: Good (3)"; a fraction, "3/4" or "3 out of 4" is
-# seen whole.
+# "Score: 3", "**Score:** 3", "score = [3]", "Score: Good (3)"; a fraction or a range, "3/4",
+# "3 out of 4", "3-4" or "3 to 4", is seen whole.
 _TOLERANT = re.compile(
-    r"score[\s*_:：=\[\]()#`\"']*(?:[a-z ]{0,12}[\s*_\[(]*)?"
-    r"(-?\d+(?:\.\d+)?)(\s*(?:/|out of)\s*\d+)?",
+    r"(?<![a-z])score(?![a-z])[\s*_:：=\[\]()#`\"']*(?:[a-z ]{0,12}[\s*_\[(]*)?"
+    r"(-?\d+(?:[.,]\d+)?)(\s*(?:/|(?:out )?of|to|or|[-–])\s*\d+)?",
     re.IGNORECASE,
 )
 # DreamBench++'s own expression, which must match exactly once.
 _FAITHFUL = re.compile(r"(?:score|Score):\s*[a-zA-Z]*\s*(\d+)")
 _REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i can(?:no|')t|i won't|cannot (?:assist|help))",
+    r"\b(?:i(?:['’]m| am) (?:sorry|unable|not able)|i can(?:no|['’])t|i won['’]t"
+    r"|cannot (?:assist|help))",
     re.IGNORECASE,
 )
 
@@ -62,9 +63,10 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
     """The score of an answer.
 
     The tolerant reading takes the last score and sees through Markdown and brackets, but guesses
-    nothing: a fraction, or a number off the scale, is out of range. The faithful one is that of
-    DreamBench++; it cannot see fractions, and does not forgive a second mention. A number on which
-    the longest answer ended may have been about to go on, as a 1 to 10: that is truncated.
+    nothing: a fraction, a range, or a number off the scale, is out of range. The faithful reading
+    is that of DreamBench++; it cannot see fractions, and does not forgive a second mention. A
+    number on which the longest answer ended may have been about to go on, as a 1 to 10: that is
+    truncated.
 
     Args:
         reply: The answer.
@@ -80,7 +82,7 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
         return Judgement("truncated", None)
     if reading == "tolerant" and matches[-1][2]:
         return Judgement("out_of_range", None)
-    score = float(matches[-1][1])
+    score = float(matches[-1][1].replace(",", "."))
     low, high = scale
     if not (low <= score <= high and score.is_integer()):
         return Judgement("out_of_range", None)

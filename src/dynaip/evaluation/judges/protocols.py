@@ -13,6 +13,7 @@ from dynaip.evaluation.judges.answers import Reading
 from dynaip.pictures import on_white
 
 Encoding = Literal["jpeg-512", "png-native"]
+SQUEEZED = (512, 512)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def encode_picture(picture: Image.Image, encoding: Encoding) -> str:
     picture = on_white(picture)
     content = BytesIO()
     if encoding == "jpeg-512":
-        picture.resize((512, 512), Image.Resampling.BICUBIC).save(content, "JPEG", quality=75)
+        picture.resize(SQUEEZED, Image.Resampling.BICUBIC).save(content, "JPEG", quality=75)
         kind = "jpeg"
     else:
         picture.save(content, "PNG")

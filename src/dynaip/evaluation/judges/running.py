@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from dynaip.evaluation.judges.answers import Reply, expected_score, read_answer
 from dynaip.evaluation.judges.endpoint import Ask, RefusedError, TransportError
-from dynaip.evaluation.judges.protocols import Protocol
+from dynaip.evaluation.judges.protocols import SQUEEZED, Protocol
 from dynaip.evaluation.judges.questions import Judge, Question
 from dynaip.evaluation.judges.rubrics import SCALE
 from dynaip.evaluation.scores import ScoreRow, append_scores, final_scores, read_scores
 
 LONGEST_WAIT = 60.0
-# Questions that a server may reject before any is answered: then it is not the questions.
-REJECTIONS = 8
-# Qwen3-VL's and InternVL3's visual tokens of a picture of 512 pixels.
-TOKENS_PER_PICTURE = 256
+# Questions that may fail for good before any is answered: then it is not the questions.
+HOPELESS = 8
+# Side of what Qwen3-VL sees as one token. InternVL3 takes as many for 512 pixels, more above.
+CELL = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,12 @@ class Patience:
         attempts: Tries of a question that does not get through, in one run.
         answers: Tries of one that is answered without a score. Greedy answers do not change, so
             at temperature 0 it is asked once.
-        wait: Sleeps so many seconds.
+        wait: Sleeps so many seconds; by default less where the run is stopped.
     """
 
     attempts: int = 6
     answers: int = 2
-    wait: Callable[[float], Any] = time.sleep
+    wait: Callable[[float], Any] | None = None
 
     def delay(self, failures: int, retry_after: float | None) -> float:
         """Seconds before the next try: what the server says, or doubling, with some chance."""
@@ -91,8 +93,8 @@ def ask_all(
         on_question: Called after each question, answered or not.
 
     Raises:
-        ValueError: The endpoint cannot be used, rejects every question, or a picture cannot be
-            read; what was answered before is kept.
+        ValueError: The endpoint cannot be used, answers none of the first questions, or a picture
+            cannot be read; what was answered before is kept.
     """
     journal = _Journal(path)
     run = _Run(judge, protocol, ask, journal, patience or Patience())
@@ -116,6 +118,11 @@ def ask_all(
 _REUSED = "reused"
 
 
+def _is_answered(known: ScoreRow | None, key: str) -> bool:
+    """Whether the row that counts is a success, and of exactly what would be asked."""
+    return known is not None and known.status == "ok" and known.key == key
+
+
 class _Journal:
     """The file of scores, shared by the threads."""
 
@@ -125,7 +132,7 @@ class _Journal:
         self.final = final_scores(rows)
         self.attempts = collections.Counter(row.unit for row in rows)
         self.answered = False
-        self._rejections = 0
+        self._given_up = 0
         self._lock = threading.Lock()
 
     def append(self, row: ScoreRow) -> None:
@@ -135,19 +142,11 @@ class _Journal:
             self.written += 1
             self.answered = self.answered or row.status != "transport"
 
-    def reject(self, why: str) -> None:
-        """Counts a question that the server will not have.
-
-        Raises:
-            ValueError: It has had none of the first ones.
-        """
+    def give_up(self) -> bool:
+        """Counts a question that gets no answer; says whether none of the first ones had one."""
         with self._lock:
-            self._rejections += 1
-            if self._rejections >= REJECTIONS and not self.answered:
-                raise ValueError(
-                    f"The endpoint rejects every question ({why}); check the model's name, the "
-                    "kind of server (--server), and how many pictures it takes at once."
-                )
+            self._given_up += 1
+            return self._given_up >= HOPELESS and not self.answered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +164,7 @@ class _Run:
         """Asks until there is a score or patience ends; returns the last status."""
         messages = question.messages(self.protocol)
         key = question.key(self.judge, self.protocol, messages)
-        unit = question.unit(self.judge, self.protocol)
-        known = self.journal.final.get(unit)
-        if known is not None and known.status == "ok" and known.key == key:
+        if _is_answered(self.journal.final.get(question.unit(self.judge, self.protocol)), key):
             return _REUSED
         failures = answers = 0
         status = "missing"
@@ -176,13 +173,14 @@ class _Run:
             self.journal.append(row)
             status = row.status
             if failure is not None:
-                if failure.rejected:
-                    self.journal.reject(str(failure))
-                    break
                 failures += 1
-                if failures >= self.patience.attempts:
+                if failure.rejected or failures >= self.patience.attempts:
+                    if self.journal.give_up():
+                        self.stopped.set()
+                        raise ValueError(_why_hopeless(failure))
                     break
-                self.patience.wait(self.patience.delay(failures, failure.retry_after))
+                wait = self.patience.wait or self.stopped.wait
+                wait(self.patience.delay(failures, failure.retry_after))
                 continue
             answers += 1
             if status == "ok" or not self.protocol.temperature or answers >= self.patience.answers:
@@ -232,12 +230,24 @@ class _Run:
         return status, score, details
 
 
+def _why_hopeless(failure: TransportError) -> str:
+    if failure.rejected:
+        return (
+            f"The endpoint rejects every question ({failure}); check the model's name, the kind of "
+            "server (--server), and how many pictures it takes at once."
+        )
+    return (
+        f"The endpoint answers no question ({failure}); check that it runs, its address, and "
+        "whether --timeout is long enough."
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
     """What asking would take: arithmetic, not measurement.
 
     Attributes:
-        calls: Questions without an answer.
+        calls: Questions without an answer to exactly what would be sent.
         prompt_tokens: Of text, a token for four letters, and of pictures.
         answer_tokens: If every answer were as long as it may be.
         seconds: At so many seconds a call, so many at once.
@@ -247,6 +257,11 @@ class Estimate:
     prompt_tokens: int
     answer_tokens: int
     seconds: float
+
+    def __add__(self, other: Estimate) -> Estimate:
+        """Both, one after the other."""
+        mine, theirs = vars(self), vars(other)
+        return Estimate(**{name: mine[name] + theirs[name] for name in mine})
 
 
 def estimate(
@@ -258,19 +273,43 @@ def estimate(
     concurrency: int = 8,
     seconds_per_call: float = 2.0,
 ) -> Estimate:
-    """Counts what `ask_all` would ask; nothing is sent."""
-    done = {
-        unit for unit, row in final_scores(read_scores(path).rows).items() if row.status == "ok"
-    }
-    asked = [question for question in questions if question.unit(judge, protocol) not in done]
+    """Counts what `ask_all` would ask; nothing is sent.
+
+    Raises:
+        ValueError: A picture that was judged before cannot be read any more.
+    """
+    final = final_scores(read_scores(path).rows)
+
+    def is_asked(question: Question) -> bool:
+        known = final.get(question.unit(judge, protocol))
+        if known is None or known.status != "ok":
+            return True  # without the pictures having to be encoded
+        key = question.key(judge, protocol, question.messages(protocol))
+        return not _is_answered(known, key)
+
+    asked = [question for question in questions if is_asked(question)]
     letters = sum(
         len(question.text) + len(question.closing) + len(question.rubric.assistant)
         for question in asked
     )
-    pictures = sum(len(question.pictures) for question in asked)
+    pictures = sum(
+        _visual_tokens(picture, protocol) for question in asked for picture in question.pictures
+    )
     return Estimate(
         calls=len(asked),
-        prompt_tokens=letters // 4 + TOKENS_PER_PICTURE * pictures,
+        prompt_tokens=letters // 4 + pictures,
         answer_tokens=protocol.max_tokens * len(asked),
         seconds=math.ceil(len(asked) / concurrency) * seconds_per_call,
     )
+
+
+def _visual_tokens(picture: Path | Image.Image, protocol: Protocol) -> int:
+    """As Qwen3-VL counts; of a file only the header is read."""
+    if protocol.encoding == "jpeg-512":
+        size = SQUEEZED
+    elif isinstance(picture, Image.Image):
+        size = picture.size
+    else:
+        with Image.open(picture) as file:
+            size = file.size
+    return math.prod(math.ceil(side / CELL) for side in size)

@@ -47,7 +47,7 @@ class Summary:
     failed: tuple[str, ...]
 
 
-def self_test(results: Results, rubrics: Rubrics, count: int = 8) -> list[Question]:
+def self_test_questions(results: Results, rubrics: Rubrics, count: int = 8) -> list[Question]:
     """Questions with known answers, made from a benchmark's own references and pictures.
 
     | kind | pictures | a good judge says |
