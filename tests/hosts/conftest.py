@@ -90,6 +90,12 @@ def make_inputs(batch=2, text=TEXT, image=IMAGE):
 
 
 @pytest.fixture
+def sized():
+    """Makes arguments of other sizes."""
+    return make_inputs
+
+
+@pytest.fixture
 def inputs():
     return make_inputs()
 

@@ -1,5 +1,6 @@
 """On and off again, and everything around a transformer that has to go on working."""
 
+import dataclasses
 import inspect
 import logging
 
@@ -26,6 +27,7 @@ from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flux import attach
+from dynaip.hosts.regions import RegionalPrompts
 from dynaip.hosts.sites import BlockBranches, check_base, find_sites
 
 TEXT, IMAGE = 5, 12
@@ -63,6 +65,20 @@ class TestComingOff:
         attachment.detach()
         attachment.detach()
         attach(transformer, prompt).detach()
+
+    def test_what_is_given_afterwards_is_refused(self, transformer, prompt):
+        attachment = attach(transformer, prompt)
+        attachment.detach()
+        regions = RegionalPrompts(
+            text=torch.zeros(1, TEXT, 32),
+            masks=torch.ones(1, IMAGE).bool(),
+            base_ratio=0.5,
+            steps=1,
+        )
+        for give, value in ((attachment.set_prompt, prompt), (attachment.set_regions, regions)):
+            with pytest.raises(ValueError, match="is detached, so it would have no effect"):
+                give(value)
+            give(None)
 
     def test_an_error_inside_detaches(self, transformer, prompt, run):
         output = run()
@@ -161,6 +177,18 @@ class TestBatches:
                 attachment.set_prompt(subject(seed))
                 torch.testing.assert_close(together[sample], run()[sample], atol=1e-5, rtol=1e-4)
 
+    def test_pictures_may_grow_beside_rows_of_others(self, transformer, prompt, sized):
+        """One prompt, four rows of context: what was made for six rows is not used for eight."""
+        found = []
+        for rows in ((6, 8), (8,)):
+            with attach(transformer, prompt) as attachment, attachment.record() as norms:
+                for picture in rows:
+                    inputs = sized(image=picture + 4)
+                    inputs["img_ids"][picture:, 0] = 1
+                    transformer(**inputs)
+                found.append(norms[0].cross)
+        assert torch.equal(*found)
+
     def test_other_numbers_are_refused(self, transformer, run, subject):
         with (
             attach(transformer, subject(1, batch=3)),
@@ -245,6 +273,22 @@ class TestTraining:
                 second = run(**short)
                 attachment.set_prompt(None)
                 loss = first.square().mean() - 2 * second.square().mean()
+                found.append(self.gradients(adapter, loss))
+        for name in found[0]:
+            torch.testing.assert_close(found[1][name], found[0][name], msg=name)
+
+    def test_checkpointing_keeps_the_queries_of_the_first_run(self, transformer, adapter, run):
+        """Also where they are rotated, and the prompt is gone before the backward pass."""
+        transformer.train()
+        adapter.config = dataclasses.replace(adapter.config, query_rope=True)
+        found = []
+        with attach(transformer) as attachment:
+            for checkpointing in (False, True):
+                if checkpointing:
+                    transformer.enable_gradient_checkpointing()
+                attachment.set_prompt(self.project(adapter))
+                loss = run().square().mean()
+                attachment.set_prompt(None)
                 found.append(self.gradients(adapter, loss))
         for name in found[0]:
             torch.testing.assert_close(found[1][name], found[0][name], msg=name)

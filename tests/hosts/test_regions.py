@@ -142,6 +142,17 @@ def test_taken_away_they_leave_nothing(attachment, run):
     assert torch.equal(run(), base)
 
 
+def test_prompts_may_change_their_length(transformer, attachment, sized):
+    """What was made for one pass is not used for another with other rows."""
+    other = {"encoder_hidden_states": text(10).expand(2, -1, -1), "txt_ids": torch.zeros(TEXT, 3)}
+    lengths = [sized(text=TEXT), sized(text=3)]
+    wanted = [transformer(**inputs | other).sample for inputs in lengths]
+    attachment.set_regions(regions([[1] * IMAGE]))
+    for inputs, sample in zip(lengths, wanted, strict=True):
+        found = transformer(**inputs).sample
+        torch.testing.assert_close(found, sample, atol=1e-5, rtol=1e-4)
+
+
 def test_another_grid_is_refused(attachment, run):
     attachment.set_regions(regions([[1] * (IMAGE + 1)]))
     with pytest.raises(ValueError, match="cover 13 image tokens, but this picture has 12"):

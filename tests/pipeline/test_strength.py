@@ -1,5 +1,7 @@
 """Strength by block: numbers, lists and named ranges."""
 
+import inspect
+
 import pytest
 
 from dynaip.pipeline.strength import block_scales, check_scale
@@ -31,6 +33,13 @@ def test_a_range_outside_the_base_is_refused(name):
 def test_bad_numbers_are_refused(scale):
     with pytest.raises(ValueError, match="scale must be a number from 0 up"):
         check_scale(scale)
+
+
+@pytest.mark.parametrize("scale", ["0.5", [None]])
+def test_what_is_no_number_is_refused(scale):
+    # Unwrapped: under test, the import hook would refuse the type first.
+    with pytest.raises(ValueError, match="scale must be a number from 0 up"):
+        inspect.unwrap(check_scale)(scale)
 
 
 def test_an_unknown_name_is_refused():

@@ -39,6 +39,24 @@ def test_granularity_sums_to_one_exactly_after_rounding(values: tuple[float, ...
     assert sum(check_granularity(rounded)) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((0, 0, 64, 64), "divide pixels"),
+        ((-0.1, 0, 1, 1), "divide pixels"),
+        ((0, 0, float("nan"), 1), "divide pixels"),
+        ((0, 0, 1), "fractions"),
+        ((0.5, 0, 0.5, 1), "left < right"),
+        ((0, 0.7, 1, 0.2), "top < bottom"),
+    ],
+)
+def test_a_bad_box_is_refused_before_anything_is_loaded(box: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Subject(PICTURE, mask=box)
+    with pytest.raises(ValueError, match=words):
+        token_mask(box, (4, 4))
+
+
 masks = npst.arrays(
     np.float64, npst.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.floats(0.1, 1)
 )
@@ -89,7 +107,10 @@ def test_all_forms_of_one_mask_agree(tmp_path: Path) -> None:
         array / 255,
         (array > 0).astype(int),
         torch.from_numpy(array),
+        torch.from_numpy(array > 0).bfloat16(),
         Image.fromarray(array),
+        Image.fromarray(array).convert("RGBA"),
+        Image.fromarray(array.astype(np.uint16) * 257),
         str(tmp_path / "mask.png"),
         cutout,
     ):
@@ -106,9 +127,6 @@ def test_all_forms_of_one_mask_agree(tmp_path: Path) -> None:
         (np.ones((8, 8, 3)), "two axes"),
         (np.ones((0, 8)), "two axes"),
         (np.ones((8, 16)), "proportions"),
-        ((0, 0, 64, 64), "divide pixels"),
-        ((0.5, 0, 0.5, 1), "left < right"),
-        ((0, 0, 1), "fractions"),
         ("nowhere.png", "no picture file"),
     ],
 )

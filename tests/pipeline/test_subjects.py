@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import tiny
@@ -24,6 +25,12 @@ GRID = (8, 8)
 def personal() -> Any:
     with tiny.adapter().requires_grad_(False).attach(tiny.pipeline()) as personal:
         yield personal
+
+
+@pytest.fixture
+def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in use: under test, the import hook would refuse wrong types first."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def draw(personal: Any, **arguments: Any) -> np.ndarray:
@@ -140,6 +147,49 @@ def test_the_unconditional_pass_may_see_a_reference(personal: Any) -> None:
     np.testing.assert_array_equal(same, plain)
     with pytest.raises(ValueError, match="this call has none"):
         draw(personal, negative_ip_adapter_image=NOISE)
+
+
+@pytest.mark.parametrize(
+    "subjects",
+    [
+        Subject(RED),
+        RED,
+        "rex.png",
+        ["rex.png"],
+        [Subject(RED), RED],
+        [[Subject(RED)], Subject(RED)],
+    ],
+)
+def test_what_is_no_subject_is_refused(personal: Any, subjects: Any, untyped: None) -> None:
+    with pytest.raises(ValueError, match=r"subjects is a list|as many prompts"):
+        personal("a red dog", subjects=subjects)
+
+
+def test_overlap_is_checked_without_subjects_too(personal: Any, untyped: None) -> None:
+    with pytest.raises(ValueError, match="sum, normalise, priority"):
+        personal("a red dog", overlap="most")
+
+
+def test_a_subject_that_no_step_would_see_is_refused(personal: Any) -> None:
+    for start, end in ((0.6, 1.0), (0.1, 0.4)):
+        with pytest.raises(ValueError, match=f"No step of 2 lies between the start {start}"):
+            draw(personal, subjects=[Subject(RED), Subject(RED, start=start, end=end)])
+    assert personal.attachment.prompt is None
+
+
+def test_strength_over_time(personal: Any) -> None:
+    """A callback may set another strength for the next step; nothing is projected again."""
+    made = personal.encode([Subject(RED)])
+    base, whole = draw(personal), draw(personal, subjects=made)
+
+    def fade(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        personal.attachment.set_prompt(made.prompt.with_scale(0.0))
+        return tensors
+
+    faded = draw(personal, subjects=made, callback_on_step_end=fade)
+    np.testing.assert_array_equal(faded, draw(personal, subjects=[Subject(RED, end=0.5)]))
+    assert abs(faded - base).max() > SEEN
+    assert abs(faded - whole).max() > SEEN
 
 
 def test_names_of_the_stock_adapter_are_refused(personal: Any) -> None:

@@ -24,6 +24,7 @@ class BlockPrompt(NamedTuple):
         value: "c s h m d".
         image_weight: λ_i · M_i for the image rows, "w s n" or "w s 1".
         text_weight: λ_i for the text rows, "w s 1": masks speak of places in the picture only.
+        query_rope: Whether queries are taken after the rotary embedding.
         insertion: Where the block adds it, see `ImagePrompt`.
         cover: The image rows that attend to each subject; `None` is all of them to all.
     """
@@ -32,8 +33,9 @@ class BlockPrompt(NamedTuple):
     value: Tensor
     image_weight: Tensor
     text_weight: Tensor
-    insertion: Insertion = "pre_out"
-    cover: Cover | None = None
+    query_rope: bool
+    insertion: Insertion
+    cover: Cover | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +103,7 @@ class ImagePrompt:
         scale = self.scale[..., index if self.scale.shape[-1] > 1 else 0, None]
         image = scale if self._places is None else scale * self._places
         key, value = self.keys[index], self.values[index]
-        return BlockPrompt(key, value, image, scale, self.insertion, self.cover)
+        return BlockPrompt(key, value, image, scale, self.query_rope, self.insertion, self.cover)
 
     def with_scale(self, scale: float | Sequence[float] | Tensor) -> ImagePrompt:
         """The same references with other weights λ.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxAttnProcessor
 from torch import Tensor
@@ -24,6 +25,14 @@ def check_free(processors: list[Any]) -> None:
         raise ValueError(
             f"This transformer has other attention processors ({', '.join(sorted(strangers))}); "
             "unload what put them there, such as a stock IP-Adapter, before attaching."
+        )
+
+
+def check_attached(detached: bool) -> None:
+    """Raises where something is given to an adapter that has been taken off."""
+    if detached:
+        raise ValueError(
+            "This adapter is detached, so it would have no effect; attach it to the pipeline again."
         )
 
 
@@ -70,6 +79,18 @@ def check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
         )
     if prompt.mask is not None and prompt.mask.shape[-1] > 1:
         check_grid(prompt.mask, rows)
+
+
+def check_window(window: Tensor, steps: int) -> None:
+    """Raises where a subject comes and goes between two steps, so that none would see it."""
+    positions = torch.arange(steps, device=window.device) / steps
+    seen = ((window[..., :1] <= positions) & (positions < window[..., 1:])).any(-1)
+    if not seen.all():
+        start, end = window[~seen][0].tolist()
+        raise ValueError(
+            f"No step of {steps} lies between the start {start:g} and the end {end:g} of a "
+            "subject; make more steps, or give it more time."
+        )
 
 
 def check_grid(masks: Tensor, rows: int) -> None:

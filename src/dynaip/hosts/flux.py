@@ -93,6 +93,8 @@ class Attachment:
         self._negative: ImagePrompt | None = None
         self._regions: RegionalPrompts | None = None
         self._region: Region | None = None
+        self._made_regions: dict[tuple[int, int], Region] = {}
+        self._detached = False
         self._forget()
         self.branches = branches
         self.set_prompt(prompt)
@@ -120,13 +122,14 @@ class Attachment:
             negative: For the unconditional pass of true classifier-free guidance.
 
         Raises:
-            ValueError: A prompt was projected for another base.
+            ValueError: A prompt was projected for another base, or the adapter is detached.
         """
         prompt, negative = (
             given if given is not None and given.subjects else None for given in (prompt, negative)
         )
         for given in (prompt, negative):
             if given is not None:
+                checks.check_attached(self._detached)
                 checks.check_prompt(given, self.sites)
                 checks.check_rows(given, self._branches)
         self._prompt, self._negative = prompt, negative
@@ -137,8 +140,14 @@ class Attachment:
         """Gives places prompts of their own from the next pass on; `None` is the prompt alone.
 
         The unconditional pass has none. `passes` has to follow the scheduler.
+
+        Raises:
+            ValueError: The adapter is detached.
         """
+        if regions is not None:
+            checks.check_attached(self._detached)
         self._regions = regions
+        self._made_regions = {}
         self._load_region(None)
 
     def _load_region(self, region: Region | None) -> None:
@@ -152,7 +161,7 @@ class Attachment:
         self._loaded: tuple[Any, ...] | None = None
         self._made: dict[tuple[Any, ...], list[BlockPrompt | None]] = {}
         self._ids: Tensor | None = None
-        self._appended = 0
+        self._picture = self._appended = 0
 
     def _load(self, prompt: ImagePrompt | None, active: Tensor | None, appended: int) -> None:
         """Gives every processor its part of a prompt as this pass has it.
@@ -160,14 +169,13 @@ class Attachment:
         Between passes and in tensors of unchanged shape, so that nothing compiles again.
         """
         who = None if active is None else tuple(active.flatten().tolist())
-        key = (id(prompt), who, appended)
+        key = (id(prompt), who, self._picture if appended else None, appended)
         if key == self._loaded:
             return
         if key not in self._made:
             self._made[key] = self._blocks(prompt, active, appended)
         for processor, block in zip(self._processors, self._made[key], strict=True):
             processor.block = block
-            processor.query_rope = prompt is not None and prompt.query_rope
         self._loaded = key
 
     def _blocks(
@@ -236,7 +244,7 @@ class Attachment:
         Raises:
             ValueError: Someone else has replaced our processors since; nothing is changed then.
         """
-        if self._hook is None:
+        if self._detached:
             return
         current = [module.processor for module in self._modules]
         if any(ours is not now for ours, now in zip(self._processors, current, strict=True)):
@@ -250,8 +258,8 @@ class Attachment:
             _copy_backend(ours, theirs)
             module.set_processor(theirs)
         self._hook.remove()
-        self._hook = None
         del self.transformer.cache_context
+        self._detached = True
 
     def __enter__(self) -> Attachment:
         """Nothing more: attaching is done."""
@@ -302,8 +310,10 @@ class Attachment:
         image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
         picture = image.shape[1] - self._count_appended(image, kwargs.get("img_ids"))
         checks.check_grid(regions.masks, picture)
-        if self._region is None:
-            self._load_region(regions.region(text.shape[1], image.shape[1]))
+        rows = (text.shape[1], image.shape[1])
+        if rows not in self._made_regions:
+            self._made_regions[rows] = regions.region(*rows)
+        self._load_region(self._made_regions[rows])
         together = regions.beside(text)
         ids = F.pad(kwargs["txt_ids"], (0, 0, 0, together.shape[1] - text.shape[1]))
         return {**kwargs, "encoder_hidden_states": together, "txt_ids": ids}
@@ -323,7 +333,11 @@ class Attachment:
 
     def _active(self, prompt: ImagePrompt) -> Tensor | None:
         """Who is there in this pass; `None` is everybody."""
-        return None if prompt.window is None else prompt.active(self.passes.position())
+        if prompt.window is None:
+            return None
+        position = self.passes.position()
+        checks.check_window(prompt.window, self.passes.steps())
+        return prompt.active(position)
 
     def _count_appended(self, image: Tensor, ids: Tensor | None) -> int:
         """Rows after the picture's own, such as Kontext's context, whose first id is another.

@@ -42,7 +42,12 @@ class Passes:
             ValueError: No scheduler is followed.
         """
         done = self.done()
-        return done / (len(self._scheduler.timesteps) - (self._scheduler.begin_index or 0))
+        return done / self.steps()
+
+    def steps(self) -> int:
+        """This call's steps, done and to come. Only while a scheduler is followed."""
+        # An image-to-image pipeline begins in the middle of the schedule.
+        return len(self._scheduler.timesteps) - (self._scheduler.begin_index or 0)
 
     def done(self) -> int:
         """This call's steps that are done.
@@ -55,6 +60,5 @@ class Passes:
                 "What comes or goes during the steps needs their scheduler; call "
                 "`attachment.passes.follow(pipe.scheduler)` before the pipeline."
             )
-        # An image-to-image pipeline begins in the middle of the schedule.
         index, begin = self._scheduler.step_index, self._scheduler.begin_index or 0
         return 0 if index is None else index - begin

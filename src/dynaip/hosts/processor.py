@@ -50,7 +50,6 @@ class FluxImagePromptProcessor:
         block: This block's keys, values and weights; `None` is the base's own attention.
         region: Prompts by place; `None` is the prompt alone.
         rows: Rows that attend; `None` is none of them.
-        query_rope: Whether queries are taken after the rotary embedding.
         recorder: Called with the block's index and its norms; `None` records nothing.
         watcher: Called with what the block's cross-attention is made of; `None` watches nothing.
     """
@@ -63,7 +62,6 @@ class FluxImagePromptProcessor:
         self.block: BlockPrompt | None = None
         self.region: Region | None = None
         self.rows: Branches | None = None
-        self.query_rope = False
         self.recorder: Callable[[int, BlockNorms], None] | None = None
         self.watcher: Watcher | None = None
 
@@ -107,7 +105,7 @@ class FluxImagePromptProcessor:
         block = self.block if image_prompt_blocks is None else image_prompt_blocks[self.index]
         bypass: tuple[Tensor, ...] = ()
         if block is not None and self.rows is not None and image_prompt_text_length is not None:
-            cross_query = query if self.query_rope else plain_query
+            cross_query = query if block.query_rope else plain_query
             if self.watcher is not None:
                 self.watcher(self.index, cross_query, block, image_prompt_text_length)
             if block.insertion == "post_ff":

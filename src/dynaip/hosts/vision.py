@@ -35,5 +35,14 @@ def encode_references(
     encoder: CLIPVisionModel, images: UInt8[Tensor, "b 3 h w"]
 ) -> tuple[Float[Tensor, "b n d"], ...]:
     """All hidden states of the pictures, the embedding first; the class token is token 0."""
-    pixels = clip_pixels(images.to(encoder.device)).to(encoder.dtype)
+    pixels = clip_pixels(images.to(_input_device(encoder))).to(encoder.dtype)
     return encoder(pixels, output_hidden_states=True).hidden_states
+
+
+def _input_device(encoder: CLIPVisionModel) -> torch.device:
+    """Where it computes: while it is offloaded, its weights wait elsewhere, or on `meta`."""
+    for module in encoder.modules():
+        device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return encoder.device

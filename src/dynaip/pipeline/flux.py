@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base
+from dynaip.pipeline.arguments import counts_steps, is_guided, refuse_stock, token_grid, with_sizes
 from dynaip.pipeline.placing import resolve_places
 from dynaip.pipeline.references import (
     UNREADABLE,
@@ -60,13 +60,6 @@ class Conditioning(NamedTuple):
 
 Subjects = Sequence[Subject] | Sequence[Sequence[Subject]] | Conditioning
 Negative = Reference | Subject | Sequence[Reference | Subject]
-# diffusers' names for its own IP-Adapter, and what says the same here.
-STOCK = {
-    "ip_adapter_image": "subjects=[Subject(...)]",
-    "ip_adapter_image_embeds": "subjects=[Subject(card)]",
-    "ip_adapter_masks": "Subject(..., mask=...)",
-    "negative_ip_adapter_image_embeds": "negative_ip_adapter_image=card",
-}
 
 
 def load(
@@ -111,21 +104,6 @@ def _import_own_parts(index: Path) -> None:
                 importlib.import_module(part[0])
 
 
-def default_arguments(pipe: DiffusionPipeline) -> dict[str, int]:
-    """Sizes of this model, where diffusers' FLUX pipelines assume those of FLUX.1.
-
-    Returns:
-        Those of `height`, `width` (pixels), `max_area` (Kontext's size, square pixels) and
-        `max_sequence_length` that the pipeline's call takes.
-    """
-    size = getattr(pipe.vae.config, "sample_size", None)
-    tokens = getattr(pipe.tokenizer_2, "model_max_length", 512)
-    defaults = {"height": size, "width": size, "max_sequence_length": min(512, tokens)}
-    defaults["max_area"] = size and size * size
-    accepted = inspect.signature(pipe.__call__).parameters
-    return {name: v for name, v in defaults.items() if v is not None and name in accepted}
-
-
 class PersonalPipeline:
     """A FLUX pipeline with an adapter attached: the same call, and `subjects`.
 
@@ -168,8 +146,8 @@ class PersonalPipeline:
         transformer = cast(FluxTransformer2DModel, transformer)
         check_base(transformer, adapter.config)
         self.pipe, self.adapter = pipe, adapter
-        self._references = ReferenceReader(pipe, adapter, image_encoder, offload)
         self.attachment = attach(transformer, branches=adapter.config.branches)
+        self._references = ReferenceReader(pipe, adapter, image_encoder, offload)
 
     @torch.no_grad()
     def __call__(
@@ -213,18 +191,17 @@ class PersonalPipeline:
         Raises:
             ValueError: A reference, mask or argument cannot be used.
         """
-        given = {name: value for name, value in arguments.items() if value is not None}
-        _refuse_stock(given)
-        arguments = {**default_arguments(self.pipe), **given}
+        refuse_stock(arguments)
+        arguments = with_sizes(self.pipe, arguments)
         as_tuple = not arguments.pop("return_dict", True)
         conditioning = self._conditioning(prompt, subjects, arguments, overlap)
         negative = self._negative(negative_ip_adapter_image, arguments, overlap)
         places = Regional(regional_prompts, regional_masks, base_ratio, mask_inject_steps)
-        regions = encode_regions(self.pipe, places, self._grid(arguments), arguments)
+        regions = encode_regions(self.pipe, places, token_grid(self.pipe, arguments), arguments)
         self.attachment.branches = branches or self.adapter.config.branches
         self.attachment.set_prompt(conditioning.prompt, negative)
         self.attachment.set_regions(regions)
-        if regions or _counts_steps(conditioning.prompt, negative, arguments):
+        if regions or counts_steps(arguments, conditioning.prompt, negative):
             self.attachment.passes.follow(cast(Any, self.pipe).scheduler)
         try:
             images = cast(Any, self.pipe)(prompt=prompt, return_dict=False, **arguments)[0]
@@ -250,8 +227,11 @@ class PersonalPipeline:
             overlap: See `__call__`.
 
         Raises:
-            ValueError: A picture or mask cannot be used, or the image encoder does not fit.
+            ValueError: A picture or mask cannot be used, the image encoder does not fit, or what is
+                given are no subjects.
         """
+        _check_subjects(subjects)
+        resolve_overlap(torch.ones(1, 1, 1), overlap)
         if not subjects:
             levels = len(self.adapter.config.layers)
             return Conditioning(ImagePrompt.empty(), torch.zeros(1, 0, levels))
@@ -265,7 +245,6 @@ class PersonalPipeline:
             for prompt, subject, mask in zip(prompts, subjects, masks, strict=True)
         ]
         prompt = dataclasses.replace(ImagePrompt.join(prompts), overlap=overlap)
-        resolve_overlap(torch.ones(1, 1, 1), overlap)
         coefficients = [each.coefficients.float().mean(0, keepdim=True).cpu() for each in fused]
         transformer = self.attachment.transformer
         return Conditioning(
@@ -315,8 +294,8 @@ class PersonalPipeline:
             if overlap != "sum":
                 raise ValueError("These subjects are encoded already; give overlap to `encode`.")
             return subjects
-        grid = self._grid(arguments)
-        if all(isinstance(subject, Subject) for subject in subjects):
+        grid = token_grid(self.pipe, arguments)
+        if not _are_lists(subjects):
             return self.encode(cast(Sequence[Subject], subjects), grid, overlap)
         each = cast(Sequence[Sequence[Subject]], subjects)
         if not isinstance(prompt, list) or len(prompt) != len(each):
@@ -335,7 +314,7 @@ class PersonalPipeline:
     ) -> ImagePrompt | None:
         if given is None:
             return None
-        if not _is_guided(arguments):
+        if not is_guided(arguments):
             raise ValueError(
                 "negative_ip_adapter_image is for the unconditional pass, and this call has none; "
                 "give a negative_prompt and a true_cfg_scale above 1, or leave it out."
@@ -343,7 +322,7 @@ class PersonalPipeline:
         several = isinstance(given, Sequence) and not isinstance(given, str)
         each = cast(Sequence[Reference | Subject], given) if several else [given]
         subjects = [s if isinstance(s, Subject) else Subject(cast(Reference, s)) for s in each]
-        return self.encode(subjects, self._grid(arguments), overlap).prompt
+        return self.encode(subjects, token_grid(self.pipe, arguments), overlap).prompt
 
     def _placed(
         self, prompt: ImagePrompt, subject: Subject, mask: Any, grid: Grid | None
@@ -360,34 +339,18 @@ class PersonalPipeline:
             raise ValueError("A mask needs the picture's size; give height and width.")
         return prompt.with_mask(torch.from_numpy(token_mask(mask, grid))[None])
 
-    def _grid(self, arguments: dict[str, Any]) -> Grid | None:
-        """Rows and columns of image tokens, rounded as the pipeline rounds."""
-        token = self.pipe.vae_scale_factor * 2
-        if "height" not in arguments or "width" not in arguments:
-            return None
-        height, width = int(arguments["height"]), int(arguments["width"])
-        if "max_area" in arguments:  # Kontext takes the proportions, and this size
-            area, aspect = arguments["max_area"], width / height
-            height, width = round((area / aspect) ** 0.5), round((area * aspect) ** 0.5)
-        return height // token, width // token
+
+def _are_lists(subjects: object) -> bool:
+    """Whether they are given for each prompt apart."""
+    return isinstance(subjects, Sequence) and any(
+        isinstance(each, list | tuple) for each in subjects
+    )
 
 
-def _refuse_stock(arguments: dict[str, Any]) -> None:
-    for name, ours in STOCK.items():
-        if name in arguments:
-            raise ValueError(
-                f"{name} belongs to diffusers' own IP-Adapter, which is not here; give {ours}."
-            )
-
-
-def _is_guided(arguments: dict[str, Any]) -> bool:
-    """Whether diffusers makes an unconditional pass of this call."""
-    negative = ("negative_prompt", "negative_prompt_embeds")
-    return arguments.get("true_cfg_scale", 1) > 1 and any(name in arguments for name in negative)
-
-
-def _counts_steps(
-    prompt: ImagePrompt, negative: ImagePrompt | None, arguments: dict[str, Any]
-) -> bool:
-    windows = [each.window for each in (prompt, negative) if each is not None]
-    return _is_guided(arguments) or any(window is not None for window in windows)
+def _check_subjects(subjects: object) -> None:
+    if isinstance(subjects, Sequence) and all(isinstance(each, Subject) for each in subjects):
+        return
+    raise ValueError(
+        "subjects is a list of `Subject`s, or for each prompt one such list, or what `encode` "
+        f"returned; got {type(subjects).__name__}: put pictures into Subject(...)."
+    )

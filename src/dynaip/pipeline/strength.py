@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 Scale = float | Sequence[float] | Mapping[str, float]
 
@@ -15,7 +16,7 @@ def check_scale(scale: Scale) -> None:
     """Refuses what is no strength for any base.
 
     Raises:
-        ValueError: A number is negative or not finite, or a range of blocks has no such name.
+        ValueError: A number is negative, not finite or none, or a range of blocks has no such name.
     """
     if isinstance(scale, Mapping):
         for name in scale:
@@ -28,8 +29,8 @@ def check_scale(scale: Scale) -> None:
     else:
         numbers = list(scale) if isinstance(scale, Sequence) else [scale]
     for number in numbers:
-        if not (math.isfinite(number) and number >= 0):
-            raise ValueError(f"scale must be a number from 0 up, got {number}.")
+        if not (isinstance(number, Real) and math.isfinite(number) and number >= 0):
+            raise ValueError(f"scale must be a number from 0 up, got {number!r}.")
 
 
 def block_scales(scale: Scale, double: int, single: int) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ Box = Sequence[float]
 Granularity = tuple[float, float, float]
 Drawn = PathLike | Image.Image | np.ndarray | Tensor
 Mask = Drawn | Box
+DRAWN = (str, os.PathLike, Image.Image, np.ndarray, Tensor)
 Reference = PathLike | Image.Image | SubjectCard
 Grid = tuple[int, int]
 
@@ -36,10 +38,10 @@ class Subject:
         image: Its reference, a picture file or a picture (transparency is put on white); a subject
             card or its `.safetensors` file; or a list of these, several views of one subject.
         mask: Where in the picture it goes; nothing for everywhere. A picture or its file (white is
-            the subject; of one with transparency, what is opaque), an array or tensor of height x
-            width (booleans, 0 to 255 whole, or 0 to 1 fractions), a box `(left, top, right,
-            bottom)` in fractions of the picture, or `"left"`, `"middle"` or `"right"`: halves, or
-            thirds where a subject stands in the middle.
+            the subject; where some of it is transparent, what is opaque), an array or tensor of
+            height x width (booleans, 0 to 255 whole, or 0 to 1 fractions), a box `(left, top,
+            right, bottom)` in fractions of the picture, or `"left"`, `"middle"` or `"right"`:
+            halves, or thirds where a subject stands in the middle.
         scale: The paper's lambda, 0 for off, 1 as trained; one number, one for each block, or by
             named range, such as `{"double": 1, "single": 0.5}`; see `block_scales`.
         granularity: Weights of the low, mid and high level, which sum to 1; nothing lets the router
@@ -49,7 +51,8 @@ class Subject:
 
     Raises:
         ValueError: A `scale` is negative or not finite, `granularity` is not three non-negative
-            numbers that sum to 1, not 0 <= start < end <= 1, or there is no view.
+            numbers that sum to 1, not 0 <= start < end <= 1, a box lies outside the picture or is
+            empty, or there is no view.
     """
 
     image: Reference | Sequence[Reference]
@@ -68,6 +71,8 @@ class Subject:
                 "start and end are shares of the steps with 0 <= start < end <= 1, got "
                 f"{self.start} and {self.end}."
             )
+        if not (self.mask is None or isinstance(self.mask, DRAWN)):
+            check_box(self.mask)
         if isinstance(self.image, Sequence) and not len(self.image):
             raise ValueError("A subject needs at least one picture; the list of views is empty.")
 
@@ -115,27 +120,39 @@ def token_mask(mask: Mask, grid: Grid) -> Float[np.ndarray, " n"]:
     Raises:
         ValueError: The mask is empty, broken, of another shape than the picture, or not a mask.
     """
-    if isinstance(mask, str | os.PathLike | Image.Image | np.ndarray | Tensor):
-        pixels = _read_mask(mask)
+    if isinstance(mask, DRAWN):
+        pixels = _read_mask(cast(Drawn, mask))
         _check_aspect(pixels.shape, grid)
         rows, columns = (_overlap(n, size) for n, size in zip(grid, pixels.shape, strict=True))
         tokens = rows @ pixels @ columns.T
     else:
-        tokens = _box_tokens(mask, grid)
+        tokens = _box_tokens(cast(Box, mask), grid)
     if not tokens.any():
         raise ValueError("The mask is empty, so its subject would not be seen; mark where it goes.")
     return tokens.clip(0, 1).ravel().astype(np.float32)
 
 
-def _box_tokens(box: Sequence[float], grid: Grid) -> Float[np.ndarray, "y x"]:
-    if len(box) != 4 or not all(isinstance(v, int | float) and 0 <= v <= 1 for v in box):
+def check_box(box: Box) -> None:
+    """Refuses what is no box `(left, top, right, bottom)` in a picture.
+
+    Raises:
+        ValueError: It has not four numbers from 0 to 1, or nothing is between them.
+    """
+    if len(box) != 4 or not all(isinstance(v, Real) and 0 <= v <= 1 for v in box):
         raise ValueError(
             "A box is (left, top, right, bottom) in fractions of the picture, from 0 to 1, got "
             f"{box}; divide pixels by the picture's width and height."
         )
     left, top, right, bottom = box
     if left >= right or top >= bottom:
-        raise ValueError(f"A box is (left, top, right, bottom) with left < right, got {box}.")
+        raise ValueError(
+            f"A box is (left, top, right, bottom) with left < right and top < bottom, got {box}."
+        )
+
+
+def _box_tokens(box: Box, grid: Grid) -> Float[np.ndarray, "y x"]:
+    check_box(box)
+    left, top, right, bottom = box
     rows, columns = grid
     return np.outer(_covered(rows, top, bottom), _covered(columns, left, right))
 
@@ -156,15 +173,10 @@ def _overlap(cells: int, pixels: int) -> Float[np.ndarray, "cells pixels"]:
 
 def _read_mask(mask: Drawn) -> Float[np.ndarray, "y x"]:
     if isinstance(mask, Tensor):
-        mask = mask.detach().cpu().numpy()
+        # NumPy has no bfloat16.
+        mask = (mask.detach().float() if mask.is_floating_point() else mask).cpu().numpy()
     if not isinstance(mask, np.ndarray):
-        picture = open_picture(mask)
-        channel = (
-            picture.convert("RGBA").getchannel("A")
-            if picture.has_transparency_data
-            else on_white(picture).convert("L")
-        )
-        return np.asarray(channel, dtype=np.float64) / 255
+        return np.asarray(_mask_channel(open_picture(mask)), dtype=np.float64) / 255
     if mask.ndim != 2 or 0 in mask.shape:
         raise ValueError(f"A mask has two axes, height and width, got the shape {mask.shape}.")
     whole = np.issubdtype(mask.dtype, np.integer)
@@ -172,6 +184,18 @@ def _read_mask(mask: Drawn) -> Float[np.ndarray, "y x"]:
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError("A mask holds numbers from 0 to 1, or whole numbers from 0 to 255.")
     return values
+
+
+def _mask_channel(picture: Image.Image) -> Image.Image:
+    """What says where the subject is: the transparency where there is some, else the brightness.
+
+    Programs often write an alpha channel that is opaque everywhere beside black and white.
+    """
+    if picture.has_transparency_data:
+        alpha = picture.convert("RGBA").getchannel("A")
+        if cast(tuple[int, int], alpha.getextrema())[0] < 255:
+            return alpha
+    return on_white(picture).convert("L")
 
 
 def _check_aspect(shape: tuple[int, ...], grid: Grid) -> None:

@@ -108,7 +108,7 @@ def _open(job: Job, stack: contextlib.ExitStack) -> Draw:
 
 
 def _plain(pipe: FluxPipeline) -> Draw:
-    from dynaip.pipeline.flux import default_arguments
+    from dynaip.pipeline.arguments import default_arguments
 
     def draw(prompt: str, **arguments: Any) -> tuple[Image.Image, Tensor | None]:
         arguments = {**default_arguments(pipe), **arguments}

@@ -19,7 +19,8 @@ from dynaip.apps.web.order import Cast, Limits, Order, OrderError
 from dynaip.apps.web.takes import Take
 from dynaip.pictures import read_reference
 from dynaip.pipeline import provenance
-from dynaip.pipeline.flux import PersonalPipeline, default_arguments
+from dynaip.pipeline.arguments import default_arguments
+from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.placing import resolve_places
 from dynaip.pipeline.subject import Subject, token_mask
 

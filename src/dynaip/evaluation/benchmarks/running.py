@@ -17,7 +17,8 @@ from dynaip.adapter.storage import WEIGHTS, locate
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
 from dynaip.evaluation.generation import hash_weights
-from dynaip.pipeline.flux import PersonalPipeline, default_arguments
+from dynaip.pipeline.arguments import default_arguments
+from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.provenance import (
     Settings,
     file_sha256,
