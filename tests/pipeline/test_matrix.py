@@ -22,6 +22,7 @@ import torch
 from accelerate import cpu_offload, cpu_offload_with_hook
 from diffusers import (
     FluxControlNetModel,
+    FluxInpaintPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     GGUFQuantizationConfig,
@@ -263,6 +264,23 @@ def test_a_half_mask_changes_one_half_more() -> None:
     change = (rows[1] - rows[0]).abs().mean((0, 2)).reshape(8, 8)
     assert change[:, :4].min() > 0
     assert change[:, 4:].max() == 0
+
+
+def test_an_object_is_replaced() -> None:
+    """Inpainting under a mask that is the subject's as well: what is outside stays the picture."""
+    pipe = FluxInpaintPipeline(**tiny.pipeline().components)
+    pipe.set_progress_bar_config(disable=True)
+    hole = Image.new("L", PICTURE.size)
+    hole.paste(255, (tiny.SIZE // 2, 0, *PICTURE.size))
+    call = {"image": PICTURE, "mask_image": hole, "strength": 1.0}
+    with attach(pipe) as personal:
+        base, red = (
+            draw(personal, subjects=subjects, **call)
+            for subjects in ([], [Subject(RED, mask=hole)])
+        )
+    change = abs(red - base).max((0, 2)).reshape(8, 8)
+    assert change[:, :4].max() < SEEN
+    assert change[:, 4:].min() > SEEN
 
 
 def test_kontexts_context_is_never_masked_as_picture() -> None:
