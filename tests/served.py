@@ -44,7 +44,7 @@ class Server:
         with answer:
             content = answer.read()
             is_json = "json" in (answer.headers["content-type"] or "")
-            got = json.loads(content) if is_json else content
+            got = json.loads(content) if is_json and content else content
             return answer.status, got, dict(answer.headers)
 
     def finish(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pngs import mend_checksums
 
 from dynaip.pipeline.provenance import read_settings, save_picture
 
@@ -57,7 +58,8 @@ def test_a_mask_painted_in_the_browser_is_in_the_picture(
 
     settings = read_settings(made / "a.png")
     content = base64.b64encode((made / "mask.png").read_bytes()).decode()
-    painted = dataclasses.replace(settings.subjects[0], mask=f"data:image/png;base64,{content}")
+    url = f"data:image/png;base64,{content}"
+    painted = dataclasses.replace(settings.subjects[0], mask=url, mask_sha256=None)
     settings = dataclasses.replace(settings, subjects=(painted, settings.subjects[1]))
     save_picture(Image.open(made / "a.png"), tmp_path / "page.png", settings)
     shutil.copy(made / "rex.png", tmp_path / "renamed.png")
@@ -66,6 +68,7 @@ def test_a_mask_painted_in_the_browser_is_in_the_picture(
     result = cli("run", tmp_path / "page.png", *files, "--model", model, *out)
     assert result.code == 0, result.err
     assert same(made / "a.png", tmp_path / "b.png")
+    assert read_settings(tmp_path / "b.png").subjects[0].mask == url
 
 
 def test_what_is_missing_or_changed_is_said(
@@ -77,6 +80,13 @@ def test_what_is_missing_or_changed_is_said(
     Image.new("RGB", (20, 12), "green").save(tmp_path / "rex.png")
     result = cli("run", tmp_path / "a.png", "--model", model)
     assert (result.code, "has changed" in result.err) == (2, True)
+    shutil.copy(made / "rex.png", tmp_path / "rex.png")
+    shutil.copy(made / "mug.png", tmp_path / "mug.png")
+    result = cli("run", tmp_path / "a.png", "--model", model)
+    assert (result.code, "mask mask.png is not beside" in result.err) == (2, True)
+    Image.new("L", (32, 32), "white").save(tmp_path / "mask.png")
+    result = cli("run", tmp_path / "a.png", "--model", model)
+    assert (result.code, "mask.png is not the file" in result.err) == (2, True)
     result = cli("run", made / "a.png")
     assert (result.code, "give it as --model" in result.err) == (2, True)
     result = cli("run", made / "rex.png")
@@ -95,10 +105,12 @@ def test_verify_reads_settings_notice_and_credential(made: Path, cli: Any, tmp_p
     facts = json.loads(result.out)
     assert (result.code, facts["notice"], facts["settings"]["prompt"]) == (0, True, PROMPT)
     assert facts["credential"]["intact"]
-    changed = bytearray((made / "a.png").read_bytes())
-    changed[changed.index(PROMPT.encode())] ^= 1
-    (tmp_path / "changed.png").write_bytes(changed)
-    result = cli("verify", tmp_path / "changed.png")
-    assert result.code in (1, 2)
+    changed = (made / "a.png").read_bytes().replace(b"AI generated", b"Hand painted")
+    (tmp_path / "changed.png").write_bytes(mend_checksums(changed))
+    result = cli("verify", tmp_path / "changed.png", "--json")
+    assert (result.code, json.loads(result.out)["credential"]["intact"]) == (1, False)
     assert cli("verify", made / "rex.png").code == 1
     assert cli("verify", made / "none.png").code == 2
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.jpg")
+    result = cli("verify", tmp_path / "photo.jpg", "--json")
+    assert (result.code, json.loads(result.out)["credential"]) == (1, "none")

@@ -6,6 +6,7 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
+from pngs import mend_checksums
 
 from dynaip.pipeline.credentials import SIGNER, read_credential, sign_png
 
@@ -35,5 +36,17 @@ def test_a_changed_picture_is_told(plain: bytes) -> None:
     assert credential.problems == ("assertion.dataHash.mismatch",)
 
 
-def test_a_picture_without_one(plain: bytes) -> None:
-    assert read_credential(plain) is None
+def test_a_damaged_credential_is_told(plain: bytes) -> None:
+    damaged = bytearray(sign_png(plain))
+    damaged[damaged.index(b"jumb") + 4] ^= 255
+    credential = read_credential(mend_checksums(damaged))
+    assert credential is not None
+    assert not credential.intact
+    assert credential.problems
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_a_picture_without_one(kind: str) -> None:
+    content = BytesIO()
+    Image.new("RGB", (8, 8), "red").save(content, kind)
+    assert read_credential(content.getvalue()) is None

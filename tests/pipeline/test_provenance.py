@@ -9,18 +9,23 @@ import os
 from pathlib import Path
 
 import pytest
+import tiny
 from PIL import Image
 
 from dynaip.pipeline.provenance import (
+    Origin,
     Settings,
     SubjectRecord,
+    adapter_sha256,
     file_sha256,
     installed_versions,
     public_name,
     read_settings,
+    record_subjects,
     save_picture,
     write_whole,
 )
+from dynaip.pipeline.subject import Subject
 
 SETTINGS = Settings(
     prompt='a "red" dög, 赤い犬\nat sea',
@@ -116,6 +121,33 @@ def test_names_tell_nobodys_folders(tmp_path: Path) -> None:
     assert public_name(tmp_path / "adapter") == "adapter"
     assert public_name(str(tmp_path / "adapter") + "/") == "adapter"
     assert public_name("owner/name") == "owner/name"
+
+
+def test_files_are_recorded_by_name_and_hash(tmp_path: Path) -> None:
+    for name in ("rex.png", "mask.png"):
+        Image.new("RGB", (4, 4), "white").save(tmp_path / name)
+    rex, mask = tmp_path / "rex.png", Image.open(tmp_path / "mask.png")
+    subjects = [Subject(rex, mask=mask), Subject(rex, mask="left"), Subject(rex, scale=0.5)]
+    record = record_subjects([rex] * 3, subjects, [str(tmp_path / "mask.png"), "left", ""])
+    records = record([[0.21234567, 0.3, 0.5]] * 3)
+    assert [each.mask for each in records] == ["mask.png", "left", None]
+    sha256 = file_sha256(tmp_path / "mask.png")
+    assert [each.mask_sha256 for each in records] == [sha256, None, None]
+    assert (records[2].scale, records[0].sha256) == (0.5, file_sha256(rex))
+    assert records[0].coefficients == (0.2123, 0.3, 0.5)
+
+
+def test_an_adapter_without_part_is_not_named(tmp_path: Path) -> None:
+    tiny.adapter().save_pretrained(tmp_path / "mine")
+    origin = Origin.read("owner/base", tmp_path / "mine")
+    assert (origin.adapter, origin.adapter_sha256) == ("mine", adapter_sha256(tmp_path / "mine"))
+    picture = Image.new("RGB", (4, 6))
+    asked = {name: getattr(SETTINGS, name) for name in ("prompt", "seed", "steps", "guidance")}
+    asked |= {"branches": "image", "overlap": "sum"}
+    alone = origin.describe(picture, **asked)
+    assert (alone.adapter, alone.adapter_sha256, alone.height) == (None, None, 6)
+    assert origin.describe(picture, SETTINGS.subjects, **asked).adapter == "mine"
+    assert Origin.read("owner/base") == Origin("owner/base")
 
 
 def test_hash_and_versions(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import json
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from PIL import Image
+
 import dynaip
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ class Credential(NamedTuple):
         generated: Whether it says that a model made the picture.
         maker: The program that signed, as it calls itself.
         issuer: Who signed, by their own certificate.
-        problems: What the check found wrong, as codes of the standard.
+        problems: What the check found wrong, as codes of the standard, or in words where the
+            credential is too damaged to be read.
     """
 
     intact: bool
@@ -66,16 +69,22 @@ def sign_png(content: bytes) -> bytes:
 
 
 def read_credential(content: bytes) -> Credential | None:
-    """What the credential in a PNG says; nothing where there is none.
+    """What the credential in a picture's file says; nothing where there is none.
 
     Raises:
         ValueError: The extra `c2pa` is not installed.
     """
     if not can_sign():
         raise ValueError("Content credentials are read with the extra c2pa: install dynaip[c2pa].")
-    from c2pa import Reader
+    from c2pa import C2paError, Reader
 
-    reader = Reader.try_create("image/png", BytesIO(content), context=_context())
+    kind = Image.open(BytesIO(content)).get_format_mimetype()
+    if kind not in Reader.get_supported_mime_types():
+        return None
+    try:
+        reader = Reader.try_create(kind, BytesIO(content), context=_context())
+    except C2paError as error:
+        return Credential(False, False, "unknown", "unknown", (str(error),))
     if reader is None:
         return None
     with reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from PIL import Image, PngImagePlugin
 import dynaip
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
+from dynaip.adapter.storage import WEIGHTS, locate
 from dynaip.pictures import open_picture
 from dynaip.pipeline.credentials import SOURCE_TYPE, sign_png
 
@@ -31,6 +33,8 @@ GENERATED_XMP = (
     '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
     f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>'
 )
+# How the record of a mask that was painted in the browser begins; the mask itself follows.
+PAINTED = "data:image/png;base64,"
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
 
 
@@ -46,6 +50,7 @@ class SubjectRecord:
         coefficients: The weights that were used.
         mask: Where it was, as it was said: a place, a layout, a box, a file's name, or, painted in
             the browser, the mask itself as a PNG's data URL.
+        mask_sha256: Of the mask's file, where it was one.
         start, end: Shares of the steps between which it was there.
     """
 
@@ -55,6 +60,7 @@ class SubjectRecord:
     granularity: tuple[float, ...] | None
     coefficients: tuple[float, ...]
     mask: str | None = None
+    mask_sha256: str | None = None
     start: float = 0.0
     end: float = 1.0
 
@@ -114,7 +120,54 @@ def _subject_from(values: Mapping[str, Any]) -> SubjectRecord:
     return SubjectRecord(**{**values, **tuples})
 
 
-def installed_versions() -> dict[str, str]:
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What pictures are made with, as their settings name it.
+
+    Attributes:
+        model: A hub id, or the name of a local folder.
+        adapter: The same; nothing where there is none.
+        adapter_sha256: Of the adapter's weights file.
+    """
+
+    model: str
+    adapter: str | None = None
+    adapter_sha256: str | None = None
+
+    @classmethod
+    def read(cls, model: str | Path, adapter: str | Path | None = None) -> Origin:
+        """Of a model and an adapter, folders or hub ids.
+
+        Raises:
+            ValueError: The adapter is not there.
+        """
+        if adapter is None:
+            return cls(public_name(model))
+        return cls(public_name(model), public_name(adapter), adapter_sha256(adapter))
+
+    def describe(
+        self, picture: Image.Image, subjects: Sequence[SubjectRecord] = (), **asked: Any
+    ) -> Settings:
+        """The settings of a picture.
+
+        Args:
+            picture: Its pixels.
+            subjects: Its references; where there are none, the adapter had no part in it.
+            **asked: The prompt, seed, steps, guidance, branches and overlap, see `Settings`.
+        """
+        used = self if subjects else Origin(self.model)
+        return Settings(
+            **dataclasses.asdict(used),
+            **asked,
+            width=picture.width,
+            height=picture.height,
+            subjects=tuple(subjects),
+            versions=installed_versions(),
+        )
+
+
+@functools.cache
+def installed_versions() -> Mapping[str, str]:
     """Versions of the packages that a picture depends on."""
     return {package: metadata.version(package) for package in PACKAGES}
 
@@ -127,30 +180,61 @@ def record_subjects(
     Args:
         references: A file of each subject.
         subjects: As many.
-        masks: Where each goes, in words; empty for everywhere.
+        masks: Where each goes, in words or as a file's path; empty for everywhere.
 
     Returns:
         From the coefficients of each subject to the records.
     """
-    hashes = [file_sha256(path) for path in references]
+    files = [
+        Path(mask) if _is_file(mask, subject) else None
+        for mask, subject in zip(masks, subjects, strict=True)
+    ]
+    fixed = [
+        {
+            "name": reference.name,
+            "sha256": file_sha256(reference),
+            "mask": file.name if file else mask or None,
+            "mask_sha256": file_sha256(file) if file else None,
+        }
+        for reference, mask, file in zip(references, masks, files, strict=True)
+    ]
 
     def record(coefficients: Sequence[Sequence[float]]) -> tuple[SubjectRecord, ...]:
-        rows = zip(references, hashes, subjects, masks, coefficients, strict=True)
-        return tuple(
-            SubjectRecord(
-                name=path.name,
-                sha256=sha256,
-                scale=cast(float, subject.scale),
-                mask=mask or None,
-                start=subject.start,
-                end=subject.end,
-                granularity=tuple(subject.granularity) if subject.granularity else None,
-                coefficients=tuple(round(value, 4) for value in weights),
-            )
-            for path, sha256, subject, mask, weights in rows
-        )
+        rows = zip(subjects, coefficients, fixed, strict=True)
+        return tuple(record_subject(subject, weights, **known) for subject, weights, known in rows)
 
     return record
+
+
+def _is_file(mask: str, subject: Subject) -> bool:
+    return isinstance(subject.mask, Image.Image) and not mask.startswith(PAINTED)
+
+
+def record_subject(subject: Subject, coefficients: Sequence[float], **known: Any) -> SubjectRecord:
+    """What settings tell of a subject.
+
+    Args:
+        subject: As it was given to the pipeline.
+        coefficients: The weights of low, mid and high that made it.
+        **known: The names and hashes of its files, and its place, see `SubjectRecord`.
+    """
+    return SubjectRecord(
+        **known,
+        scale=cast(float, subject.scale),
+        start=subject.start,
+        end=subject.end,
+        granularity=tuple(subject.granularity) if subject.granularity else None,
+        coefficients=tuple(round(value, 4) for value in coefficients),
+    )
+
+
+def adapter_sha256(adapter: str | Path) -> str:
+    """SHA-256 of an adapter's weights, which tells adapters apart whatever their folder's name.
+
+    Raises:
+        ValueError: There is no such adapter.
+    """
+    return file_sha256(locate(adapter) / WEIGHTS)
 
 
 def file_sha256(path: Path) -> str:

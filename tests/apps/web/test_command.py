@@ -1,48 +1,68 @@
-"""`dynaip web` as people start it: in a process of its own, ended by Ctrl-C."""
+"""`dynaip web` as people start it, and ended by Ctrl-C."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tiny
+import pytest
 
 
-def test_it_serves_until_it_is_interrupted(tmp_path: Path) -> None:
-    tiny.pipeline().save_pretrained(tmp_path / "tiny")
-    tiny.adapter().save_pretrained(tmp_path / "tiny" / "adapter")
+@pytest.fixture
+def port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = ["web", "--model", tmp_path / "tiny", "--port", port]
-    command = [sys.executable, "-m", "dynaip", *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        while True:
-            assert process.poll() is None
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
-                    page, policy = answer.read(), answer.headers["content-security-policy"]
-                break
-            except urllib.error.URLError:
-                time.sleep(0.1)
-        assert b"Dynamic Decoupling" in page
-        assert "default-src 'none'" in policy
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-    finally:
-        process.kill()
-    assert f"http://127.0.0.1:{port}" in said
-    assert "Traceback" not in said
+        return free.getsockname()[1]
 
 
-def test_a_model_without_an_adapter_is_said(cli: Any, tmp_path: Path) -> None:
-    result = cli("web", "--model", tmp_path)
+@pytest.fixture
+def own_loop() -> Iterator[None]:
+    """Playwright, where it runs, leaves its event loop marked as running in this thread."""
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(loop)
+
+
+def visit_and_interrupt(port: int, seen: list[Any]) -> None:
+    """Opens the page as soon as it is there, then sends this process what Ctrl-C does."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not seen:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
+                seen += [answer.read(), answer.headers["content-security-policy"]]
+        except urllib.error.URLError:
+            time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("own_loop")
+def test_it_serves_until_it_is_interrupted(model: Path, port: int, cli: Any) -> None:
+    seen: list[Any] = []
+    visitor = threading.Thread(target=visit_and_interrupt, args=(port, seen))
+    visitor.start()
+    result = cli("web", "--model", model, "--port", port)
+    visitor.join()
+    page, policy = seen
+    assert b"Dynamic Decoupling" in page
+    assert "default-src 'none'" in policy
+    assert (result.code, result.err) == (0, f"Open http://127.0.0.1:{port} (Ctrl-C ends it).\n")
+
+
+def test_what_cannot_be_served_is_said(model: Path, port: int, cli: Any, tmp_path: Path) -> None:
+    result = cli("web", "--model", tmp_path, "--port", port)
     assert (result.code, "There is no adapter" in result.err) == (2, True)
+    with socket.create_server(("127.0.0.1", port)):
+        result = cli("web", "--model", model, "--port", port)
+    assert (result.code, "give another --port" in result.err) == (2, True)
+    result = cli("web", "--model", model, "--host", "no.such.name.invalid", "--port", port)
+    assert (result.code, "Nothing can listen at no.such.name" in result.err) == (2, True)

@@ -29,7 +29,7 @@ def drawn(server: Server) -> tuple[Made, list[Image.Image | None]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dynaip.apps.web.drawing.PREVIEW_SHARE", 1e9)
         (take,) = repeat(order())
-        made = server.studio.borrow(lambda pencil: pencil.draw(take, previews.append))
+        made = server.studio.borrow(lambda pencil: pencil.draw(take, previews.append)).result()
     return made, previews
 
 
@@ -62,22 +62,23 @@ def test_masks_are_those_of_the_tokens(server: Server) -> None:
 def test_attention_is_louder_where_the_subject_may_be(
     server: Server, drawn: tuple[Made, Any]
 ) -> None:
-    (picture,) = server.studio.borrow(lambda pencil: pencil.attention(drawn[0]))
+    (picture,) = server.studio.borrow(lambda pencil: pencil.attention(drawn[0])).result()
     assert picture.shape == (8, 8)
     assert picture[:, :4].min() > 0
     assert picture[:, 4:].max() == 0
+    assert picture[:, :4].mean() == pytest.approx(1)
 
 
 def test_the_router_is_asked_for_a_reference(server: Server) -> None:
     (cast,) = order().cast
-    weights, seen = server.studio.borrow(lambda pencil: pencil.route(cast.subject))
+    weights, seen = server.studio.borrow(lambda pencil: pencil.route(cast.subject)).result()
     assert sum(weights) == pytest.approx(1, abs=1e-3)
     assert seen.width == seen.height
 
 
 def test_repeats_count_the_seed_up_and_comparisons_keep_it() -> None:
-    assert [take.order.seed for take in repeat(order(number=3))] == [4, 5, 6]
-    branches = compare(order(number=3), "branches")
+    assert [take.order.seed for take in repeat(order(n=3))] == [4, 5, 6]
+    branches = compare(order(n=3), "branches")
     assert [len(take.order.cast) for take in branches] == [0, 1, 1]
     levels = compare(order(), "granularity")
     assert [take.order.seed for take in levels] == [4] * len(GRANULARITIES)
@@ -100,6 +101,9 @@ def test_repeats_count_the_seed_up_and_comparisons_keep_it() -> None:
         {"subjects": [{"picture": ""}]},
         {"subjects": [1]},
         {"subjects": [{}] * 9},
+        {"branches": ""},
+        {"prompt": "half a letter \ud800"},
+        {"nothing \ud800": 1},
         {"prompt": "a" * 3000},
     ],
 )
@@ -116,6 +120,8 @@ def test_what_cannot_be_made_is_refused(changes: dict[str, Any]) -> None:
         {"scale": -1},
         {"start": 0.9, "end": 0.1},
         {"place": "above"},
+        {"box": [10**400, 0, 1, 1]},
+        {"name": 3},
         {"place": "left", "box": [0, 0, 1, 1]},
         {"mask": base64.b64encode(png((600, 600))).decode()},
     ],

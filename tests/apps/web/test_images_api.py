@@ -69,6 +69,26 @@ def test_edits_take_a_subject_for_each_image(client: openai.OpenAI) -> None:
     assert credential.intact
 
 
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"subjects": "[1]"}, "subjects"),
+        ({"subjects": "[{}, {}]"}, "subjects"),
+        ({"subjects": '[{"picture": "AAAA"}]'}, "picture"),
+        ({"subjects": '[{"mask": "AAAA"}]'}, "mask"),
+        ({"subjects": "{"}, None),
+        ({"steps": "many"}, "steps"),
+    ],
+)
+def test_what_edits_cannot_use_is_refused(
+    client: openai.OpenAI, fields: dict[str, str], field: str | None
+) -> None:
+    hole = ("mask.png", png((32, 32), "#00000000", "RGBA"))
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.edit(image=("a.png", png()), mask=hole, prompt=PROMPT, extra_body=fields)
+    assert refused.value.param == field
+
+
 def test_the_model_is_listed(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["tiny"]
 
@@ -77,11 +97,12 @@ def test_the_model_is_listed(client: openai.OpenAI) -> None:
     ("changes", "field"),
     [
         ({"prompt": " "}, "prompt"),
-        ({"n": 99}, "number"),
+        ({"n": 99}, "n"),
         ({"size": "9999x9999"}, "width"),
         ({"size": "big"}, "size"),
         ({"response_format": "url"}, "response_format"),
         ({"frobnicate": 1}, "frobnicate"),
+        ({"steps": 2, "num_inference_steps": 3}, "num_inference_steps"),
         ({"subjects": [{"picture": "/etc/passwd"}]}, "picture"),
         ({"subjects": [{"picture": "http://127.0.0.1/a.png"}]}, "picture"),
         ({"subjects": [{"picture": base64.b64encode(b"no picture").decode()}]}, "picture"),
@@ -129,7 +150,10 @@ def test_other_pages_are_kept_out(server: Server) -> None:
     values = {"prompt": PROMPT}
     path = "/v1/images/generations"
     assert server.call("POST", path, values, Origin="http://evil.example")[0] == 403
-    assert server.call("GET", "/health", Host="evil.example")[0] == 403
+    for name in ("evil.example", "evil.example:7860", "127.0.0.1.evil.example", "["):
+        assert server.call("GET", "/health", Host=name)[0] == 403
+    for name in ("localhost:7860", "192.168.0.7", "[::1]:7860"):
+        assert server.call("GET", "/health", Host=name)[0] == 200
     status, got, _ = server.call("POST", path, values, **{"Content-Type": "text/plain"})
     assert (status, "application/json" in got["error"]["message"]) == (400, True)
 
@@ -148,6 +172,8 @@ def test_fifty_at_once_are_served_or_told_to_come_back(server: Server) -> None:
     assert refused[1]["error"]["type"] == "rate_limit_error"
     assert int(refused[2]["retry-after"]) > 0
     assert server.call("GET", "/health")[0] == 200
+    # What was answered is not kept.
+    assert not any(job.takes[0].order.steps == 4 for job in server.studio._jobs.values())
 
 
 def test_a_client_that_goes_away_stops_its_job(server: Server) -> None:
@@ -177,7 +203,7 @@ def test_memory_stays_flat(server: Server) -> None:
 
     def rounds(count: int) -> int:
         for _ in range(count):
-            assert server.finish({**values, "number": 4})["state"] == "done"
+            assert server.finish({**values, "n": 4})["state"] == "done"
         gc.collect()
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -11,7 +11,38 @@ from served import Server, png
 
 from dynaip.pipeline.provenance import read_settings
 
-PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "color_scheme": "dark"}
+PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "color_scheme": "dark"}
+LIGHT = {"color_scheme": "light"}
+# Of a group of radio buttons, Tab reaches the one that is chosen, and arrow keys the others.
+CONTROLS = """() => [...document.querySelectorAll(
+    "button, input, select, textarea, a, summary, [tabindex='0']")]
+  .filter((e) => e.checkVisibility() && !e.disabled && !(e.type === "radio" && !e.checked))
+  .map((e) => e.outerHTML)"""
+# The control that has focus, and whether one sees that.
+FOCUSED = """() => {
+  const shown = document.activeElement.closest(".button") ?? document.activeElement;
+  const { outlineStyle, outlineWidth } = getComputedStyle(shown);
+  const isMarked = outlineStyle !== "none" && parseFloat(outlineWidth) > 1;
+  return [document.activeElement.outerHTML, isMarked];
+}"""
+# Text whose contrast with what is behind it is below WCAG's 4.5.
+FAINT = """() => {
+  const channels = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => {
+    const own = channels(getComputedStyle(e).backgroundColor);
+    return (own[3] ?? 1) > 0 || !e.parentElement ? own : behind(e.parentElement);
+  };
+  return [...document.querySelectorAll("body *")]
+    .filter((e) => e.checkVisibility() && !e.disabled && !e.closest("svg, canvas, option") &&
+      [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+    .filter((e) => {
+      const two = [channels(getComputedStyle(e).color), behind(e)].map(light);
+      return (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05) < 4.5;
+    }).map((e) => e.outerHTML.slice(0, 80));
+}"""
 
 
 @pytest.fixture
@@ -93,6 +124,15 @@ def test_two_subjects_painted_boxed_and_weighed(page: Any, tmp_path: Path) -> No
     again = read_download(page, tmp_path)
     assert again == settings
 
+    page.reload()
+    page.locator("figure").nth(1).wait_for()
+    page.locator("#generate:not([disabled])").wait_for()
+    page.get_by_role("button", name="Load these settings").first.click()
+    page.locator(".card").nth(1).wait_for()
+    page.locator("#prompt:focus").wait_for()
+    generate(page)
+    assert read_download(page, tmp_path) == settings
+
 
 def test_a_box_by_mouse_and_by_keys(page: Any) -> None:
     upload(page, "rex.png")
@@ -134,7 +174,7 @@ def test_reload_takes_up_the_job_and_cancel_stops_it(page: Any, server: Server) 
     page.get_by_role("button", name="Generate").click()
     page.locator("#preview:visible").wait_for()
     page.reload()
-    page.locator("#status", has_text="of 400").wait_for()
+    page.locator("#steps-done", has_text="of 400").wait_for()
     page.get_by_role("button", name="Cancel").click()
     page.locator("#generate:not([disabled])").wait_for()
     job = list(server.studio._jobs.values())[-1]
@@ -153,10 +193,73 @@ def test_errors_are_said_on_the_page(page: Any, visit: Visit) -> None:
     visit.errors.clear()
 
 
+def test_a_dropped_file_becomes_a_card_that_can_be_renamed(page: Any) -> None:
+    dropped = page.evaluate_handle(
+        """(bytes) => {
+          const dropped = new DataTransfer();
+          dropped.items.add(new File([new Uint8Array(bytes)], "rex.png", { type: "image/png" }));
+          return dropped;
+        }""",
+        list(png()),
+    )
+    page.dispatch_event("#cards", "drop", {"dataTransfer": dropped})
+    name = page.get_by_label("Name of the subject")
+    name.fill("Rex")
+    name.press("Tab")
+    page.get_by_role("spinbutton", name="Strength of Rex").wait_for()
+    page.get_by_role("radio", name="Rex").wait_for()
+    page.get_by_role("button", name="Remove Rex").click()
+    assert page.locator(".card").count() == 0
+    assert page.evaluate("document.activeElement.id") == "upload"
+
+
+def test_another_size_takes_the_painted_mask_with_it(page: Any, server: Server) -> None:
+    upload(page, "rex.png")
+    page.get_by_label("Paint", exact=True).check()
+    page.locator("#layout").focus()
+    for key in ("ArrowLeft", "Shift+ArrowLeft", "Space", "ArrowUp"):
+        page.keyboard.press(key)
+    assert "painted, " in page.locator("#where").inner_text()
+    page.get_by_label("Width").fill("49")
+    page.keyboard.press("Tab")
+    assert page.get_by_label("Width").input_value() == "48"
+    with page.expect_response("**/api/masks") as answer:
+        page.get_by_label("Show the masks really used").check()
+    (mask,) = answer.value.json()["masks"]
+    assert (len(mask), len(mask[0])) == (8, 12)
+    assert mask[4][5] > 0.5 > mask[0][0]
+    generate(page)
+    (made,) = list(server.studio._jobs.values())[-1].made
+    assert made.picture.size == (48, 32)
+
+
+@pytest.mark.parametrize("visit", [LIGHT, {"color_scheme": "dark"}], indirect=True)
+def test_every_control_is_reached_by_tab_and_all_text_is_readable(page: Any) -> None:
+    upload(page, "rex.png")
+    page.get_by_label("By hand").check()
+    generate(page)
+    page.get_by_role("button", name="Where it was used").click()
+    page.locator(".scale").wait_for()
+    assert page.evaluate(FAINT) == []
+    wanted = page.evaluate(CONTROLS)
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    page.locator("h1").click()
+    reached = {}
+    for _ in range(3 * len(wanted)):
+        page.keyboard.press("Tab")
+        control, is_marked = page.evaluate(FOCUSED)
+        reached[control] = is_marked
+    assert [control for control in wanted if not reached.get(control)] == []
+
+
 @pytest.mark.parametrize("visit", [PHONE], indirect=True)
 def test_an_example_on_a_phone_in_the_dark(page: Any) -> None:
     page.get_by_role("button", name="Two subjects, each in its half").tap()
     page.locator("figure img").first.wait_for()
+    page.locator(".card").first.get_by_label("By hand").check()
+    page.get_by_role("button", name="Make a toy").click()
+    for summary in page.locator("summary").all():
+        summary.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     names = page.evaluate(
         """[...document.querySelectorAll("button, input, select, textarea, a, [tabindex]")]

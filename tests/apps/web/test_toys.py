@@ -18,7 +18,9 @@ def test_a_toy_is_what_was_asked_for() -> None:
     assert (blue[..., 2] - blue[..., 0]).max() > 100
 
 
-@pytest.mark.parametrize("values", [{"category": "car"}, {"glyph": "ABC"}, {"glyph": "?"}])
+@pytest.mark.parametrize(
+    "values", [{"category": "car"}, {"glyph": "ABC"}, {"glyph": "?"}, {"size": "big"}]
+)
 def test_other_toys_are_refused(values: dict[str, str]) -> None:
     with pytest.raises(OrderError):
         draw(values)

@@ -119,30 +119,23 @@ def _plain(pipe: FluxPipeline) -> Draw:
 
 def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings]:
     """Settings for each picture; what all of them share is found out once."""
-    from dynaip.adapter.storage import WEIGHTS, locate
-    from dynaip.pipeline import provenance
+    from dynaip.pipeline.provenance import Origin, record_subjects
 
-    versions = provenance.installed_versions()
-    adapter = provenance.file_sha256(locate(job.adapter) / WEIGHTS) if job.adapter else None
-    masks = [provenance.public_name(mask) if mask else "" for mask in job.masks] or [""]
+    origin = Origin.read(job.model or miniature_folder(), job.adapter)
+    masks = [*job.masks] or [""]
     masks *= len(job.references) // len(masks)
-    records = provenance.record_subjects(job.references, job.subjects, masks)
+    record = record_subjects(job.references, job.subjects, masks)
 
     def describe(picture: Image.Image, seed: int, coefficients: Tensor | None) -> Settings:
-        return provenance.Settings(
+        return origin.describe(
+            picture,
+            () if coefficients is None else record(coefficients[0].tolist()),
             prompt=job.prompt,
             seed=seed,
             steps=job.steps,
             guidance=job.guidance,
-            width=picture.width,
-            height=picture.height,
             branches=job.branches,
             overlap=job.overlap,
-            model=provenance.public_name(job.model or miniature_folder()),
-            adapter=provenance.public_name(job.adapter) if job.adapter else None,
-            adapter_sha256=adapter,
-            subjects=() if coefficients is None else records(coefficients[0].tolist()),
-            versions=versions,
         )
 
     return describe

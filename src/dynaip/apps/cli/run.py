@@ -6,9 +6,9 @@ import base64
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,17 +17,19 @@ from dynaip.apps.cli.loading import adapter_location, miniature_folder
 from dynaip.apps.cli.subjects import read_subjects
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from dynaip.pipeline.provenance import Settings, SubjectRecord
     from dynaip.pipeline.subject import Subject
-
-DATA_URL = "data:image/png;base64,"
 
 
 def run(
     picture: Annotated[Path, typer.Argument(help="A PNG made here, or the JSON beside it.")],
     reference: Annotated[
         list[Path] | None,
-        typer.Option(help="A reference's file, or a folder of them; looked for beside PICTURE."),
+        typer.Option(
+            help="A file of a reference or mask, or a folder; else looked for beside PICTURE."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="The model, where it is a folder of another name.")
@@ -47,7 +49,8 @@ def run(
     settings = read_settings(picture)
     places = [picture.parent, Path()] if reference is None else [*reference, picture.parent]
     references = find_references(settings.subjects, places)
-    subjects = _subjects(settings.subjects, references, places)
+    masks = _find_masks(settings.subjects, places)
+    subjects = _subjects(settings.subjects, references, masks)
     model = _model(settings, model)
     location = adapter_location(adapter, model) if references else None
     _check_adapter(settings, location)
@@ -58,7 +61,7 @@ def run(
         prompt=settings.prompt,
         references=references,
         subjects=subjects,
-        masks=[record.mask or "" for record in settings.subjects],
+        masks=masks,
         overlap=settings.overlap,
         branches=settings.branches,
         seeds=(settings.seed,),
@@ -78,7 +81,7 @@ def run(
         typer.echo(f"{path}  seed {described.seed}")
 
 
-def find_references(records: Sequence[SubjectRecord], places: Iterable[Path]) -> list[Path]:
+def find_references(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[Path]:
     """The files that a picture's references were, told by their hashes.
 
     Args:
@@ -88,65 +91,71 @@ def find_references(records: Sequence[SubjectRecord], places: Iterable[Path]) ->
     Raises:
         ValueError: One is missing, or there under its name with other content.
     """
+    return [_find("reference", record.name, record.sha256, places) for record in records]
+
+
+def _find(kind: str, name: str, sha256: str, places: Sequence[Path]) -> Path:
     from dynaip.pipeline.provenance import file_sha256
 
-    places = list(places)
-    found = []
-    for record in records:
-        named = [place / record.name if place.is_dir() else place for place in places]
-        files = [file for file in named if file.is_file()]
-        match = next((file for file in files if file_sha256(file) == record.sha256), None)
-        if match is None:
-            changed = next((file for file in files if file.name == record.name), None)
-            if changed is not None:
-                raise ValueError(
-                    f"{changed} is not the file that the picture was made from: its content has "
-                    "changed; give the original as --reference."
-                )
-            raise ValueError(
-                f"The reference {record.name} is not beside the picture; give it as --reference."
-            )
-        found.append(match)
-    return found
+    # A picture may come from anybody: what it calls a name is not followed through folders.
+    name = Path(name).name
+    named = [place / name if place.is_dir() else place for place in places]
+    files = [file for file in named if file.is_file()]
+    match = next((file for file in files if file_sha256(file) == sha256), None)
+    if match is not None:
+        return match
+    changed = next((file for file in files if file.name == name), None)
+    if changed is not None:
+        raise ValueError(
+            f"{changed} is not the file that the picture was made from: its content has changed; "
+            "give the original as --reference."
+        )
+    raise ValueError(f"The {kind} {name} is not beside the picture; give it as --reference.")
+
+
+def _find_masks(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[str]:
+    """Where each subject was, as it is said on the command line; files are found by their hash."""
+    return [
+        record.mask or ""
+        if record.mask_sha256 is None
+        else str(_find("mask", record.mask or "", record.mask_sha256, places))
+        for record in records
+    ]
 
 
 def _subjects(
-    records: Sequence[SubjectRecord], references: Sequence[Path], places: Sequence[Path]
+    records: Sequence[SubjectRecord], references: Sequence[Path], masks: Sequence[str]
 ) -> list[Subject]:
     """Subjects as they were; masks painted in the browser are in the record itself."""
-    from dynaip.pipeline.placing import LAYOUTS, name_places
+    from dynaip.pipeline.placing import LAYOUTS
+    from dynaip.pipeline.provenance import PAINTED
 
-    masks: list[Any] = [record.mask or "" for record in records]
-    if masks and masks[0] in LAYOUTS:
-        masks = list(name_places(masks[0], len(masks)))
-    painted = {i: _read_painted(m) for i, m in enumerate(masks) if m.startswith(DATA_URL)}
-    weights = [record.granularity for record in records]
-    said = ["" if i in painted else _find_mask(mask, places) for i, mask in enumerate(masks)]
+    painted = [mask.startswith(PAINTED) for mask in masks]
+    said = ["" if own else mask for own, mask in zip(painted, masks, strict=True)]
     subjects = read_subjects(
         references,
         [record.scale for record in records],
         [],
-        said,
+        said[:1] if said and said[0] in LAYOUTS else said,
         [record.start for record in records],
         [record.end for record in records],
     )
     return [
-        dataclasses.replace(subject, granularity=weights[i], mask=painted.get(i, subject.mask))
-        for i, subject in enumerate(subjects)
+        dataclasses.replace(
+            subject,
+            granularity=record.granularity,
+            mask=_read_painted(mask) if own else subject.mask,
+        )
+        for subject, record, own, mask in zip(subjects, records, painted, masks, strict=True)
     ]
 
 
-def _read_painted(mask: str) -> Any:
+def _read_painted(mask: str) -> Image.Image:
     from dynaip.pictures import decode_picture
+    from dynaip.pipeline.provenance import PAINTED
 
-    content = base64.b64decode(mask.removeprefix(DATA_URL))
+    content = base64.b64decode(mask.removeprefix(PAINTED))
     return decode_picture(content, "The picture's painted mask")
-
-
-def _find_mask(mask: str, places: Sequence[Path]) -> str:
-    """A mask's file by its name, where the references are; everything else as it is."""
-    files = [place / mask if place.is_dir() else place.parent / mask for place in places]
-    return next((str(file) for file in files if mask and file.is_file()), mask)
 
 
 def _model(settings: Settings, model: str | None) -> str | None:
@@ -163,12 +172,9 @@ def _model(settings: Settings, model: str | None) -> str | None:
 
 
 def _check_adapter(settings: Settings, location: str | None) -> None:
-    from dynaip.adapter.storage import WEIGHTS, locate
-    from dynaip.pipeline.provenance import file_sha256
+    from dynaip.pipeline.provenance import adapter_sha256
 
-    if location is None:
-        return
-    if file_sha256(locate(location) / WEIGHTS) != settings.adapter_sha256:
+    if location is not None and adapter_sha256(location) != settings.adapter_sha256:
         raise ValueError(
             f"The adapter in {location} has other weights than the one that made the picture; "
             "give that one as --adapter."

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from typing import Annotated
+import socket
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model, miniature_folder
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -28,27 +33,42 @@ def web(
     """Open the page: subjects, layout, comparisons; and an API like OpenAI's for images."""
     if not all(map(importlib.util.find_spec, ("fastapi", "uvicorn", "python_multipart"))):
         raise ValueError("The page needs the extra web: install dynaip[web].")
-    location = adapter_location(adapter, model)
-    weights = load_adapter(location)
-    pipe = load_model(model)
     import uvicorn
 
-    from dynaip.adapter.storage import WEIGHTS, locate
-    from dynaip.apps.web.drawing import Model, Pencil
+    location = adapter_location(adapter, model)
+    with _listen(host, port) as listener:
+        app = _load(model, location, waiting, host)
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"Open http://{shown}:{port} (Ctrl-C ends it).", err=True)
+        if host not in LOOPBACK:
+            typer.echo(
+                "Everybody who reaches this address can use it; there is no login.", err=True
+            )
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
+
+
+def _load(model: str | None, adapter: str, waiting: int, host: str) -> FastAPI:
+    weights = load_adapter(adapter)
+    pipe = load_model(model)
+    from dynaip.apps.web.drawing import Pencil
     from dynaip.apps.web.server import make_app
     from dynaip.apps.web.studio import Studio
-    from dynaip.pipeline.provenance import file_sha256, public_name
+    from dynaip.pipeline.provenance import Origin
 
-    named = Model(
-        public_name(model or miniature_folder()),
-        public_name(location),
-        file_sha256(locate(location) / WEIGHTS),
-    )
     personal = weights.to(pipe.device, pipe.dtype).attach(pipe)
-    studio = Studio(Pencil(personal, named), waiting)
-    app = make_app(studio, hosts=() if host in LOOPBACK else ("*",))
-    shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"Open http://{shown}:{port} (Ctrl-C ends it).", err=True)
-    if host not in LOOPBACK:
-        typer.echo("Everybody who reaches this address can use it; there is no login.", err=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning")
+    pencil = Pencil(personal, Origin.read(model or miniature_folder(), adapter))
+    names = () if host in LOOPBACK else (host, socket.gethostname())
+    return make_app(Studio(pencil, waiting), hosts=names)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Takes the port before a model is loaded, which may take minutes."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ValueError(
+            f"Nothing can listen at {host}, port {port} ({error.strerror}); give another --port "
+            "or --host."
+        ) from error

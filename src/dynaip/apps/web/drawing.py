@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from dynaip.adapter.attention import resolve_overlap
 from dynaip.analysis.attention_maps import picture_attention
-from dynaip.apps.web.order import Cast, Limits, Order, OrderError
+from dynaip.apps.web.order import Limits, Order, OrderError
 from dynaip.apps.web.takes import Take
-from dynaip.pictures import read_reference
+from dynaip.pictures import decode_picture, read_reference
 from dynaip.pipeline import provenance
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
@@ -43,7 +43,6 @@ class Made:
 
     Attributes:
         take: What was asked.
-        picture: Its pixels.
         settings: What it was made with.
         png: The file, settings and notices inside.
         seconds: How long it took.
@@ -51,26 +50,15 @@ class Made:
     """
 
     take: Take
-    picture: Image.Image
     settings: provenance.Settings
     png: bytes
     seconds: float
     key: str = dataclasses.field(default_factory=lambda: secrets.token_urlsafe(16))
 
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """What is loaded, as provenance names it.
-
-    Attributes:
-        name: A hub id, or a folder's name.
-        adapter: The same.
-        adapter_sha256: Of the adapter's weights.
-    """
-
-    name: str
-    adapter: str
-    adapter_sha256: str
+    @property
+    def picture(self) -> Image.Image:
+        """Its pixels."""
+        return decode_picture(self.png)
 
 
 class Pencil:
@@ -78,11 +66,11 @@ class Pencil:
 
     Args:
         personal: The pipeline with its adapter.
-        model: How it is called.
+        origin: How it is called.
     """
 
-    def __init__(self, personal: PersonalPipeline, model: Model) -> None:
-        self.personal, self.model = personal, model
+    def __init__(self, personal: PersonalPipeline, origin: provenance.Origin) -> None:
+        self.personal, self.origin = personal, origin
 
     @property
     def reference_size(self) -> int:
@@ -90,12 +78,17 @@ class Pencil:
         encoder = getattr(self.personal.pipe, "image_encoder", None)
         return Limits.reference if encoder is None else encoder.config.image_size
 
-    def size(self, order: Order) -> tuple[int, int]:
-        """Height and width in pixels, rounded down to whole tokens."""
-        own = default_arguments(self.personal.pipe)
-        token = 2 * self.personal.pipe.vae_scale_factor
-        height, width = order.height or own["height"], order.width or own["width"]
-        return max(height // token, 1) * token, max(width // token, 1) * token
+    @property
+    def token(self) -> int:
+        """Pixels of a token's side."""
+        return 2 * self.personal.pipe.vae_scale_factor
+
+    def size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """In pixels, rounded down to whole tokens; the model's own where not given."""
+        own, token = default_arguments(self.personal.pipe), self.token
+        sides = height or own["height"], width or own["width"]
+        height, width = (max(side // token, 1) * token for side in sides)
+        return height, width
 
     def draw(self, take: Take, on_step: Callable[[Image.Image | None], Any]) -> Made:
         """Makes a picture.
@@ -108,7 +101,7 @@ class Pencil:
             ValueError: A reference or mask does not fit.
         """
         order, start = take.order, time.monotonic()
-        height, width = self.size(order)
+        height, width = self.size(order.height, order.width)
         preview = Preview(self.personal.pipe, height, width)
 
         def advance(_: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> Any:
@@ -118,8 +111,8 @@ class Pencil:
         images, coefficients = self.personal(
             order.prompt,
             subjects=[each.subject for each in order.cast],
-            branches=order.branches,  # pyright: ignore[reportArgumentType]
-            overlap=order.overlap,  # pyright: ignore[reportArgumentType]
+            branches=order.branches,
+            overlap=order.overlap,
             num_inference_steps=order.steps,
             guidance_scale=order.guidance,
             height=height,
@@ -130,8 +123,7 @@ class Pencil:
         )
         settings = self._describe(order, images[0], coefficients)
         png = provenance.encode_picture(images[0], settings)
-        seconds = time.monotonic() - start
-        return Made(take=take, picture=images[0], settings=settings, png=png, seconds=seconds)
+        return Made(take=take, settings=settings, png=png, seconds=time.monotonic() - start)
 
     def route(self, subject: Subject) -> tuple[list[float], Image.Image]:
         """What the router gives low, mid and high of a reference, and how the encoder sees it."""
@@ -141,8 +133,7 @@ class Pencil:
 
     def masks(self, order: Order) -> np.ndarray:
         """The masks that the blocks use, overlap decided, "s rows columns"."""
-        token = 2 * self.personal.pipe.vae_scale_factor
-        rows, columns = (side // token for side in self.size(order))
+        rows, columns = (side // self.token for side in self.size(order.height, order.width))
         places = resolve_places([each.subject.mask for each in order.cast])
         try:
             flat = [
@@ -153,55 +144,47 @@ class Pencil:
             ]
         except ValueError as error:
             raise OrderError(str(error), "subjects") from error
-        masks = resolve_overlap(torch.from_numpy(np.stack(flat))[None], order.overlap)  # pyright: ignore[reportArgumentType]
+        masks = resolve_overlap(torch.from_numpy(np.stack(flat))[None], order.overlap)
         return rearrange(masks[0].numpy(), "s (y x) -> s y x", y=rows)
 
     def attention(self, made: Made) -> np.ndarray:
-        """How loud each subject is in each place of a finished picture, "s rows columns"."""
+        """Where each subject was used in a finished picture, "s rows columns".
+
+        How loud it is in each token (see `AttentionMaps.picture`), 1 being its own mean over the
+        tokens where it is.
+        """
         order = made.take.order
         maps = picture_attention(
             self.personal,
             made.picture,
             order.prompt,
             [each.subject for each in order.cast],
-            branches=order.branches,  # pyright: ignore[reportArgumentType]
+            branches=order.branches,
             seed=order.seed,
         )
-        return maps.picture[0]
+        loud = maps.picture[0]
+        present = (loud > 0).sum((1, 2), keepdims=True).clip(1)
+        return loud / (loud.sum((1, 2), keepdims=True) / present).clip(1e-12)
 
     def _describe(
         self, order: Order, picture: Image.Image, coefficients: Tensor
     ) -> provenance.Settings:
-        used = bool(order.cast)
-        return provenance.Settings(
+        records = [
+            provenance.record_subject(
+                each.subject, weights, name=each.name, sha256=each.sha256, mask=each.place
+            )
+            for each, weights in zip(order.cast, coefficients[0].tolist(), strict=True)
+        ]
+        return self.origin.describe(
+            picture,
+            records,
             prompt=order.prompt,
             seed=order.seed,
             steps=order.steps,
             guidance=order.guidance,
-            width=picture.width,
-            height=picture.height,
-            branches=order.branches,  # pyright: ignore[reportArgumentType]
-            overlap=order.overlap,  # pyright: ignore[reportArgumentType]
-            model=self.model.name,
-            adapter=self.model.adapter if used else None,
-            adapter_sha256=self.model.adapter_sha256 if used else None,
-            subjects=tuple(map(_record, order.cast, coefficients[0].tolist())),
-            versions=provenance.installed_versions(),
+            branches=order.branches,
+            overlap=order.overlap,
         )
-
-
-def _record(cast: Cast, coefficients: Sequence[float]) -> provenance.SubjectRecord:
-    subject = cast.subject
-    return provenance.SubjectRecord(
-        name=cast.name,
-        sha256=cast.sha256,
-        scale=float(subject.scale),  # pyright: ignore[reportArgumentType]
-        mask=cast.place,
-        start=subject.start,
-        end=subject.end,
-        granularity=tuple(subject.granularity) if subject.granularity else None,
-        coefficients=tuple(round(value, 4) for value in coefficients),
-    )
 
 
 class Preview:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,8 +12,6 @@ from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class BodyLimit:
@@ -45,22 +45,20 @@ class BodyLimit:
             if not answered:
                 await send(message)
 
-        try:
+        # Who went away while sending, or was sent away, waits for no answer.
+        with contextlib.suppress(ClientDisconnect):
             await self.app(scope, count, reply)
-        except ClientDisconnect:
-            if not answered:
-                raise
 
 
 class OwnPagesOnly:
     """Keeps other web pages in the same browser from using the server behind a person's back.
 
     A name that somebody else points at this computer is refused, and so is a request that a page
-    of another origin sends.
+    of another origin sends. Addresses in numbers are nobody's to point.
     """
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...] = ()) -> None:
-        self.app, self.hosts = app, (*LOOPBACK, *hosts)
+        self.app, self.hosts = app, ("localhost", *map(str.lower, hosts))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or refuses it."""
@@ -68,13 +66,21 @@ class OwnPagesOnly:
             headers = dict(scope["headers"])
             host = headers.get(b"host", b"").decode("latin-1")
             origin = headers.get(b"origin", b"").decode("latin-1")
-            if "*" not in self.hosts and urlsplit(f"//{host}").hostname not in self.hosts:
-                await _answer(send, 403, f"This server does not answer to the name {host}.")
+            if not self._is_own(host):
+                said = "This server does not answer to that name; open it by its address."
+                await _answer(send, 403, said)
                 return
-            if origin and urlsplit(origin).netloc != host:
+            if origin and origin not in (f"http://{host}", f"https://{host}"):
                 await _answer(send, 403, "This server takes no requests from other pages.")
                 return
         await self.app(scope, receive, send)
+
+    def _is_own(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            return name in self.hosts or bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
 
 
 async def _answer(send: Send, status: int, message: str) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from starlette.datastructures import FormData, UploadFile
 
 from dynaip.apps.web.order import Limits, Order, OrderError, read_order, read_upload
-from dynaip.apps.web.reading import parse_object, read_json
+from dynaip.apps.web.reading import parse, read_json
 from dynaip.apps.web.studio import Job, Studio
 from dynaip.apps.web.takes import repeat
 
@@ -28,7 +28,8 @@ router = APIRouter(prefix="/v1")
 IGNORED = frozenset(
     {"model", "user", "quality", "style", "background", "moderation", "input_fidelity"}
 )
-OURS = {"num_inference_steps": "steps", "guidance_scale": "guidance", "n": "number"}
+# diffusers' names for ours.
+OURS = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
 WHOLE = ("n", "seed", "steps", "num_inference_steps")
 NUMBERS = ("guidance", "guidance_scale")
 LOOK_EVERY = 0.1  # seconds
@@ -37,7 +38,7 @@ LOOK_EVERY = 0.1  # seconds
 @router.get("/models")
 async def models(request: Request) -> dict[str, Any]:
     """The one model that is loaded."""
-    name = request.app.state.studio.pencil.model.name
+    name = request.app.state.studio.pencil.origin.model
     entry = {"id": name, "object": "model", "created": 0, "owned_by": "dynaip"}
     return {"object": "list", "data": [entry]}
 
@@ -81,6 +82,9 @@ def _read(values: Mapping[str, Any], limits: Limits) -> Order:
     size = values.pop("size", "auto")
     if size != "auto":
         values |= _read_size(size)
+    for theirs, ours in OURS.items():
+        if theirs in values and ours in values:
+            raise OrderError(f"Give one of `{ours}` and `{theirs}`.", theirs)
     named = {OURS.get(name, name): value for name, value in values.items() if name not in IGNORED}
     return read_order(named, limits)
 
@@ -94,34 +98,37 @@ def _read_size(size: Any) -> dict[str, int]:
 
 async def _read_form(form: FormData, limits: Limits) -> dict[str, Any]:
     """The fields of a form, as the JSON request would have them."""
-    values: dict[str, Any] = {}
-    files: list[UploadFile] = []
-    for name, value in form.multi_items():
-        if name in ("image", "image[]"):
-            if isinstance(value, str):
-                raise OrderError("`image` is a file; paths and URLs are not opened.", "image")
-            files.append(value)
-        elif name != "mask":
-            values[name] = _read_field(name, value)
+    files = [*form.getlist("image"), *form.getlist("image[]")]
     if not files:
         raise OrderError("Send at least one reference as `image`.", "image")
-    if len(files) > limits.subjects:
-        raise OrderError(f"A picture has at most {limits.subjects} subjects.", "image")
-    subjects = parse_object(f'{{"subjects": {values.pop("subjects", "[]")}}}')["subjects"]
-    if not isinstance(subjects, list) or len(subjects) not in (0, len(files)):
-        raise OrderError("`subjects` is a JSON list, one entry for each `image`.", "subjects")
-    entries = [dict(entry) if isinstance(entry, dict) else {} for entry in subjects]
-    entries = entries or [{} for _ in files]
-    for entry, file in zip(entries, files, strict=True):
-        entry["picture"] = await _base64_of(file, "image", limits)
-        entry.setdefault("name", file.filename or "reference.png")
-    mask = form.get("mask")
-    if mask is not None:
-        if isinstance(mask, str):
-            raise OrderError("`mask` is a file; paths and URLs are not opened.", "mask")
-        content = base64.b64decode(await _base64_of(mask, "mask", limits))
-        entries[0]["mask"] = await run_in_threadpool(_invert_mask, content, limits)
+    pictures = [await _read_part(file, "image", limits) for file in files]
+    masks = [await _read_part(file, "mask", limits) for file in form.getlist("mask")]
+    if len(masks) > 1:
+        raise OrderError("There is one `mask`; say the others' in `subjects`.", "mask")
+    values = {
+        name: _read_field(name, value)
+        for name, value in form.multi_items()
+        if name not in ("image", "image[]", "mask")
+    }
+    entries = _read_entries(values.pop("subjects", "[]"), len(pictures))
+    for entry, picture, file in zip(entries, pictures, files, strict=True):
+        entry |= {"picture": picture, "name": entry.get("name", getattr(file, "filename", None))}
+    for mask in masks:
+        if "mask" in entries[0]:
+            raise OrderError("The first subject has a mask of its own; leave one out.", "mask")
+        entries[0]["mask"] = await run_in_threadpool(_invert_mask, mask, limits)
     return {**values, "subjects": entries}
+
+
+def _read_entries(text: str, count: int) -> list[dict[str, Any]]:
+    """What is said of each `image` beside it."""
+    entries = parse(text, "`subjects`") or [{} for _ in range(count)]
+    is_list = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    if not is_list or len(entries) != count:
+        raise OrderError("`subjects` is a JSON list of objects, one for each `image`.", "subjects")
+    if any("picture" in entry for entry in entries):
+        raise OrderError("Here the references are the files in `image`.", "picture")
+    return entries
 
 
 def _read_field(name: str, value: Any) -> Any:
@@ -136,14 +143,14 @@ def _read_field(name: str, value: Any) -> Any:
         raise OrderError(f"`{name}` is a number.", name) from error
 
 
-async def _base64_of(file: UploadFile, field: str, limits: Limits) -> str:
-    content = await file.read(limits.upload + 1)
-    if len(content) > limits.upload:
-        raise OrderError(f"`{field}` has more than {limits.upload >> 20} MiB.", field)
-    return base64.b64encode(content).decode("ascii")
+async def _read_part(part: UploadFile | str, field: str, limits: Limits) -> bytes:
+    if isinstance(part, str):
+        raise OrderError(f"`{field}` is a file; paths and URLs are not opened.", field)
+    # One byte more than allowed is enough for `read_upload` to refuse it.
+    return await part.read(limits.upload + 1)
 
 
-def _invert_mask(content: bytes, limits: Limits) -> str:
+def _invert_mask(content: bytes, limits: Limits) -> bytes:
     """OpenAI's masks are transparent where something may change, ours white where it goes."""
     picture = read_upload(content, "mask", limits)
     if not picture.has_transparency_data:
@@ -152,7 +159,7 @@ def _invert_mask(content: bytes, limits: Limits) -> str:
     alpha.thumbnail((limits.mask_side, limits.mask_side), Image.Resampling.BOX)
     encoded = BytesIO()
     Image.eval(alpha, lambda value: 255 - value).save(encoded, "PNG")
-    return base64.b64encode(encoded.getvalue()).decode("ascii")
+    return encoded.getvalue()
 
 
 async def _make(request: Request, order: Order) -> dict[str, Any]:
@@ -166,9 +173,11 @@ async def _make(request: Request, order: Order) -> dict[str, Any]:
                 raise HTTPException(499, "The client went away.")
             await asyncio.sleep(LOOK_EVERY)
     finally:
-        job.cancelled.set()
-    if job.error is not None:
-        raise OrderError(job.error)
+        studio.drop(job)
+    if job.state == "refused":
+        raise OrderError(job.error or "")
+    if job.state == "failed":
+        raise HTTPException(500, job.error)
     if job.state != "done":
         raise HTTPException(503, "The server is closing; try again later.")
     return _answer(job)

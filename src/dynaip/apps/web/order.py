@@ -9,23 +9,24 @@ import base64
 import binascii
 import dataclasses
 import hashlib
-import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dynaip.adapter.attention import OVERLAPS, Overlap
+from dynaip.adapter.config import BRANCHES, Branches
 from dynaip.pictures import decode_picture, square
 from dynaip.pipeline.placing import PLACES
+from dynaip.pipeline.provenance import PAINTED
 from dynaip.pipeline.subject import Subject
 
 if TYPE_CHECKING:
     from PIL import Image
 
-BRANCHES = ("image", "text", "both")
-OVERLAPS = ("sum", "normalise", "priority")
 LARGEST_SEED = 2**32 - 1
-DATA_URL = "data:image/png;base64,"
+UNNAMED = "reference.png"
+LARGEST = 1e6  # of any number; leaves out infinities, too
 
 
 class OrderError(ValueError):
@@ -77,15 +78,20 @@ class Cast:
 
     Attributes:
         name: Its file's name, without folders.
-        sha256: Of its file.
+        file: Its file's bytes, as they came.
         subject: Its picture, strength, time and place.
         place: Where it is, as provenance records it; nothing for everywhere.
     """
 
     name: str
-    sha256: str
+    file: bytes
     subject: Subject
     place: str | None
+
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
+        return hashlib.sha256(self.file).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +101,7 @@ class Order:
     Attributes:
         prompt, steps, guidance, branches, overlap: As `dynaip generate` has them.
         seed: Of the first picture; the others count up.
-        number: How many pictures.
+        n: How many pictures.
         width, height: In pixels; nothing is the model's own size.
         cast: The subjects.
     """
@@ -104,9 +110,9 @@ class Order:
     seed: int
     steps: int = 20
     guidance: float = 3.5
-    branches: str = "image"
-    overlap: str = "sum"
-    number: int = 1
+    branches: Branches = "image"
+    overlap: Overlap = "sum"
+    n: int = 1
     width: int | None = None
     height: int | None = None
     cast: tuple[Cast, ...] = ()
@@ -116,16 +122,17 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
     """An order out of a request's JSON.
 
     Args:
-        values: `prompt`, and any of `seed`, `steps`, `guidance`, `branches`, `overlap`, `number`,
+        values: `prompt`, and any of `seed`, `steps`, `guidance`, `branches`, `overlap`, `n`,
             `width`, `height` and `subjects`, a list of what `read_cast` takes.
         limits: The most it may ask for.
 
     Raises:
         OrderError: A field is unknown, missing, of the wrong kind, or over a limit.
     """
-    _check_names(values, {field.name for field in dataclasses.fields(Order)} - {"cast"}, "subjects")
-    prompt = values.get("prompt")
-    if not isinstance(prompt, str) or not prompt.strip():
+    known = {field.name for field in dataclasses.fields(Order)} - {"cast"} | {"subjects"}
+    check_names(values, known)
+    prompt = _text(values, "prompt").strip()
+    if not prompt:
         raise OrderError("Say in `prompt` what the picture shows.", "prompt")
     if len(prompt) > limits.prompt:
         raise OrderError(f"A prompt has at most {limits.prompt} characters.", "prompt")
@@ -135,13 +142,13 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
         raise OrderError("`subjects` is a list, one entry for each subject.", "subjects")
     if len(subjects) > limits.subjects:
         raise OrderError(f"A picture has at most {limits.subjects} subjects.", "subjects")
-    number = _whole(values, "number", 1, 1, limits.pictures)
-    seed = _whole(values, "seed", None, 0, LARGEST_SEED - number)
+    n = _whole(values, "n", 1, 1, limits.pictures)
+    seed = _whole(values, "seed", None, 0, LARGEST_SEED - n)
     return Order(
-        prompt=prompt.strip(),
-        seed=secrets.randbelow(LARGEST_SEED - number) if seed is None else seed,
-        number=number or 1,
-        steps=_whole(values, "steps", 20, 1, limits.steps) or 20,
+        prompt=prompt,
+        seed=secrets.randbelow(LARGEST_SEED - n) if seed is None else seed,
+        n=n,
+        steps=_whole(values, "steps", 20, 1, limits.steps),
         guidance=_number(values, "guidance", 3.5, 0, 100),
         branches=_choice(values, "branches", BRANCHES),
         overlap=_choice(values, "overlap", OVERLAPS),
@@ -155,9 +162,9 @@ def read_cast(values: Any, limits: Limits) -> Cast:
     """A subject out of a request's JSON.
 
     Args:
-        values: `picture` (a file's bytes in base64, or as a data URL), and any of `name`, `scale`,
-            `start`, `end`, `granularity` (three numbers), and one of `box` (four fractions),
-            `place` (`left`, `middle`, `right`) and `mask` (a picture, as `picture`).
+        values: `picture` (a file, see `read_file`), and any of `name`, `scale`, `start`, `end`,
+            `granularity` (three numbers), and one of `box` (four fractions), `place` (`left`,
+            `middle`, `right`) and `mask` (a picture, as `picture`).
         limits: The most it may ask for.
 
     Raises:
@@ -166,32 +173,34 @@ def read_cast(values: Any, limits: Limits) -> Cast:
     if not isinstance(values, Mapping):
         raise OrderError("Each of `subjects` is an object with a `picture`.", "subjects")
     names = {"picture", "name", "scale", "start", "end", "granularity", "box", "place", "mask"}
-    _check_names(values, names)
-    content = read_base64(values.get("picture"), "picture", limits)
+    check_names(values, names)
+    content = read_file(values.get("picture"), "picture", limits)
     mask, place = _read_place(values, limits)
+    picture = square(read_upload(content, "picture", limits), limits.reference)
+    weights = values.get("granularity")
+    options = {
+        "mask": mask,
+        "scale": _number(values, "scale", 1.0, 0, 10),
+        "granularity": None if weights is None else _numbers(weights, 3, "granularity"),
+        "start": _number(values, "start", 0.0, 0, 1),
+        "end": _number(values, "end", 1.0, 0, 1),
+    }
     try:
-        subject = Subject(
-            square(read_upload(content, "picture", limits), limits.reference),
-            mask=mask,
-            scale=_number(values, "scale", 1.0, 0, 10),
-            granularity=_granularity(values.get("granularity")),
-            start=_number(values, "start", 0.0, 0, 1),
-            end=_number(values, "end", 1.0, 0, 1),
-        )
-    except OrderError:
-        raise
+        subject = Subject(picture, **options)
     except ValueError as error:
         raise OrderError(str(error), "subjects") from error
-    name = PurePath(str(values.get("name") or "reference.png").replace("\\", "/")).name[:100]
-    return Cast(name, hashlib.sha256(content).hexdigest(), subject, place)
+    name = PurePath(_text(values, "name").replace("\\", "/")).name[:100]
+    return Cast(name or UNNAMED, content, subject, place)
 
 
-def read_base64(value: Any, field: str, limits: Limits) -> bytes:
-    """A file's bytes out of base64 or a base64 data URL.
+def read_file(value: Any, field: str, limits: Limits) -> bytes:
+    """A file's bytes: as they are, out of a form, or out of base64 or a base64 data URL.
 
     Raises:
-        OrderError: It is neither, or over the limit.
+        OrderError: It is none of these, or over the limit.
     """
+    if isinstance(value, bytes):
+        return value
     if not isinstance(value, str) or not value:
         raise OrderError(f"`{field}` is a picture file's bytes in base64.", field)
     if value.startswith("data:"):
@@ -239,25 +248,23 @@ def _read_place(values: Mapping[str, Any], limits: Limits) -> tuple[Any, str | N
     if given == ["box"]:
         box = _numbers(value, 4, "box")
         return box, ",".join(f"{number:g}" for number in box)
-    content = read_base64(value, "mask", limits)
+    content = read_file(value, "mask", limits)
+    too_large = OrderError(
+        f"A mask has at most {limits.mask_side} pixels a side and {limits.mask >> 10} KiB.", "mask"
+    )
+    if len(content) > limits.mask:
+        raise too_large
     mask = read_upload(content, "mask", limits)
-    if len(content) > limits.mask or max(mask.size) > limits.mask_side:
-        raise OrderError(
-            f"A mask has at most {limits.mask_side} pixels a side and {limits.mask >> 10} KiB.",
-            "mask",
-        )
-    return mask, DATA_URL + base64.b64encode(content).decode("ascii")
-
-
-def _granularity(value: Any) -> Sequence[float] | None:
-    return None if value is None else _numbers(value, 3, "granularity")
+    if max(mask.size) > limits.mask_side:
+        raise too_large
+    return mask, PAINTED + base64.b64encode(content).decode("ascii")
 
 
 def _numbers(value: Any, count: int, field: str) -> tuple[float, ...]:
     if (
         not isinstance(value, list)
         or len(value) != count
-        or not all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+        or not all(isinstance(v, int | float) and abs(v) < LARGEST for v in value)
     ):
         raise OrderError(f"`{field}` is a list of {count} numbers.", field)
     return tuple(float(number) for number in value)
@@ -281,14 +288,32 @@ def _whole(values: Mapping[str, Any], field: str, default: int | None, low: int,
     return value
 
 
-def _choice(values: Mapping[str, Any], field: str, names: Sequence[str]) -> str:
-    value = values.get(field) or names[0]
+def _choice(values: Mapping[str, Any], field: str, names: Sequence[str]) -> Any:
+    value = values.get(field)
+    if value is None:
+        return names[0]
     if value not in names:
         raise OrderError(f"`{field}` is one of {', '.join(names)}.", field)
     return value
 
 
-def _check_names(values: Mapping[str, Any], known: set[str], *more: str) -> None:
+def _text(values: Mapping[str, Any], field: str) -> str:
+    value = values.get(field)
+    if value is None:
+        return ""
+    # JSON can hold halves of characters, which neither a tokenizer nor a file takes.
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise OrderError(f"`{field}` is text.", field)
+    return value
+
+
+def check_names(values: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuses what is not among the known fields.
+
+    Raises:
+        OrderError: Such a field is there.
+    """
     for name in values:
-        if name not in known and name not in more:
-            raise OrderError(f"There is no field `{name}`.", str(name)[:64])
+        if name not in known:
+            shown = name[:64].encode(errors="replace").decode()
+            raise OrderError(f"There is no field `{shown}`.", shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from io import BytesIO
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from PIL import Image
 
 from dynaip.apps.web import toys
-from dynaip.apps.web.drawing import Made, Pencil
+from dynaip.apps.web.drawing import Made
 from dynaip.apps.web.order import Limits, read_cast, read_order
 from dynaip.apps.web.reading import read_json
 from dynaip.apps.web.studio import Job, Studio
@@ -26,12 +27,13 @@ def start(request: Request) -> dict[str, Any]:
     """What the page needs to draw itself."""
     studio: Studio = request.app.state.studio
     limits: Limits = request.app.state.limits
-    pipe = studio.pencil.personal.pipe
+    height, width = studio.pencil.size(None, None)
     return {
-        "model": studio.pencil.model.name,
-        "adapter": studio.pencil.model.adapter,
-        "side": pipe.vae.config.sample_size,
-        "token": 2 * pipe.vae_scale_factor,
+        "model": studio.pencil.origin.model,
+        "height": height,
+        "width": width,
+        "side": limits.side,
+        "token": studio.pencil.token,
         "subjects": limits.subjects,
         "pictures": limits.pictures,
         "upload": limits.upload,
@@ -69,8 +71,9 @@ def look(request: Request, key: str) -> dict[str, Any]:
 
 @router.delete("/jobs/{key}", status_code=204)
 def cancel(request: Request, key: str) -> None:
-    """Stops a job after the step at work."""
-    _job(request.app.state.studio, key).cancelled.set()
+    """Stops a job: after the step at work, or at once where it waits."""
+    studio: Studio = request.app.state.studio
+    studio.cancel(_job(studio, key))
 
 
 @router.get("/pictures/{key}.png")
@@ -80,18 +83,22 @@ def picture(request: Request, key: str) -> Response:
     return Response(_made(request, key).png, media_type="image/png", headers=headers)
 
 
+@router.get("/pictures/{key}/references")
+def references(request: Request, key: str) -> dict[str, list[str]]:
+    """The files of a picture's references, as they came."""
+    cast = _made(request, key).take.order.cast
+    return {"references": [_as_url(each.file) for each in cast]}
+
+
 @router.get("/pictures/{key}/attention")
-def attention(request: Request, key: str) -> dict[str, Any]:
-    """Where each subject was used: loudness on the token grid, the loudest place being 1."""
+async def attention(request: Request, key: str) -> dict[str, Any]:
+    """Where each subject was used, on the token grid, see `Pencil.attention`."""
     made = _made(request, key)
     if not made.take.order.cast:
         raise HTTPException(400, "This picture has no subject.")
-
-    def look_at(pencil: Pencil) -> np.ndarray:
-        return pencil.attention(made)
-
-    maps = request.app.state.studio.borrow(look_at)
-    return {"maps": np.round(maps / max(float(maps.max()), 1e-12), 3).tolist()}
+    studio: Studio = request.app.state.studio
+    maps = await asyncio.wrap_future(studio.borrow(lambda pencil: pencil.attention(made)))
+    return {"maps": np.round(maps, 3).tolist()}
 
 
 @router.post("/masks")
@@ -108,11 +115,11 @@ async def masks(request: Request) -> dict[str, Any]:
 @router.post("/router")
 async def route(request: Request) -> dict[str, Any]:
     """What the router gives a reference's levels, and how the encoder sees the reference."""
-    cast = read_cast(await read_json(request), request.app.state.limits)
+    values, limits = await read_json(request), request.app.state.limits
+    cast = await run_in_threadpool(read_cast, values, limits)
     studio: Studio = request.app.state.studio
-    weights, seen = await run_in_threadpool(
-        studio.borrow, lambda pencil: pencil.route(cast.subject)
-    )
+    answer = studio.glance(lambda pencil: pencil.route(cast.subject))
+    weights, seen = await asyncio.wrap_future(answer)
     return {"coefficients": [round(value, 4) for value in weights], "seen": _data_url(seen)}
 
 
@@ -149,4 +156,8 @@ def _made(request: Request, key: str) -> Made:
 def _data_url(picture: Image.Image) -> str:
     content = BytesIO()
     picture.save(content, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
+    return _as_url(content.getvalue(), "image/png")
+
+
+def _as_url(content: bytes, kind: str = "application/octet-stream") -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from dynaip.apps.web.order import OrderError
 
@@ -19,22 +20,26 @@ async def read_json(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip()
     if kind != "application/json":
         raise OrderError("Send the request as application/json.")
-    return parse_object(await request.body())
-
-
-def parse_object(text: bytes | str) -> dict[str, Any]:
-    """One JSON object.
-
-    Raises:
-        OrderError: It is not one.
-    """
-    try:
-        values = json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise OrderError("The body is not JSON.") from error
+    values = await run_in_threadpool(parse, await request.body(), "The body")
     if not isinstance(values, dict):
         raise OrderError("The body is one JSON object.")
     return values
+
+
+def parse(text: bytes | str, name: str) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: The text.
+        name: What errors call it.
+
+    Raises:
+        OrderError: It is none, or holds a number that is not finite.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise OrderError(f"{name} is not JSON.") from error
 
 
 def _refuse(constant: str) -> Any:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -34,7 +33,7 @@ def make_app(studio: Studio, limits: Limits | None = None, hosts: tuple[str, ...
     Args:
         studio: What makes the pictures.
         limits: The most that one request may ask for.
-        hosts: Names that the server answers to besides those of loopback; `"*"` is any.
+        hosts: Names that the server answers to, besides `localhost` and every address.
     """
 
     @contextlib.asynccontextmanager
@@ -53,7 +52,7 @@ def make_app(studio: Studio, limits: Limits | None = None, hosts: tuple[str, ...
     app.add_exception_handler(OrderError, _refuse)
     app.add_exception_handler(QueueFullError, _full)
     app.add_exception_handler(HTTPException, _say)
-    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(Exception, _break)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -69,7 +68,8 @@ def make_app(studio: Studio, limits: Limits | None = None, hosts: tuple[str, ...
 
 def problem(status: int, message: str, field: str | None = None, **headers: str) -> JSONResponse:
     """An error in the shape of OpenAI's API."""
-    kind = {429: "rate_limit_error", 500: "server_error"}.get(status, "invalid_request_error")
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    kind = "rate_limit_error" if status == 429 else kind
     body: dict[str, Any] = {"message": message, "type": kind, "param": field, "code": None}
     return JSONResponse({"error": body}, status, headers=headers)
 
@@ -87,7 +87,6 @@ async def _say(_: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, f"{error.detail.rstrip('.')}.")
 
 
-async def _malformed(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    return problem(400, f"{first['msg']}.", ".".join(map(str, first["loc"][1:])) or None)
+async def _break(_: Request, error: Exception) -> JSONResponse:
+    """What is nobody's mistake but ours; it goes on to the log."""
+    return problem(500, "The server failed; its log says why.")

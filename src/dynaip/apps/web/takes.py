@@ -40,8 +40,7 @@ class Take(NamedTuple):
 def repeat(order: Order) -> tuple[Take, ...]:
     """As many pictures as were asked for, their seeds counting up."""
     return tuple(
-        Take(dataclasses.replace(order, seed=order.seed + index, number=1))
-        for index in range(order.number)
+        Take(dataclasses.replace(order, seed=order.seed + index, n=1)) for index in range(order.n)
     )
 
 
@@ -60,7 +59,7 @@ def compare(order: Order, by: str) -> tuple[Take, ...]:
         raise OrderError(f"`compare` is one of {', '.join(COMPARISONS)}.", "compare")
     if not order.cast:
         raise OrderError("A comparison needs a subject; add one.", "subjects")
-    order = dataclasses.replace(order, number=1)
+    order = dataclasses.replace(order, n=1)
     if by == "branches":
         return tuple(
             Take(dataclasses.replace(order, **changes), label) for label, changes in BRANCH_TAKES

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from dynaip.apps.web.order import OrderError
+from dynaip.apps.web.order import OrderError, check_names
 from dynaip.miniature import toyland
 from dynaip.miniature.toyland.spec import KIND_OF, LETTERS, SPECIFIC
 
@@ -28,6 +28,7 @@ def draw(values: Mapping[str, Any]) -> Image.Image:
     Raises:
         OrderError: A value is not among those that the factor has.
     """
+    check_names(values, {*FACTORS, "glyph"})
     chosen: dict[str, Any] = {}
     for name, choices in FACTORS.items():
         chosen[name] = values.get(name) or choices[0]

@@ -13,16 +13,14 @@ from PIL import Image
 
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
-from dynaip.adapter.storage import WEIGHTS, locate
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
 from dynaip.evaluation.generation import hash_weights
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.provenance import (
+    Origin,
     Settings,
-    file_sha256,
-    installed_versions,
     public_name,
     record_subjects,
     save_picture,
@@ -141,8 +139,7 @@ class FluxPainter:
             self.arguments |= {"height": size, "width": size}
         side = 2 * cast(FluxPipeline, inner).vae_scale_factor
         self.grid = (self.arguments["height"] // side, self.arguments["width"] // side)
-        self._versions = installed_versions()
-        self._adapter_sha256 = file_sha256(locate(way.adapter) / WEIGHTS) if way.adapter else None
+        self._origin = Origin.read(way.model, way.adapter)
         self._read: tuple[Any, Any, Any] = (None, None, None)
 
     def __call__(self, case: Case, seed: int) -> tuple[Image.Image, Settings]:
@@ -168,7 +165,16 @@ class FluxPainter:
             records = record(coefficients[0].tolist())
         else:
             images = cast(Any, self.pipe)(case.prompt, **arguments).images
-        return images[0], self._settings(case, seed, images[0], records)
+        return images[0], self._origin.describe(
+            images[0],
+            records,
+            prompt=case.prompt,
+            seed=seed,
+            steps=self.way.steps,
+            guidance=self.way.guidance,
+            branches=self.way.branches,
+            overlap=self.way.overlap,
+        )
 
     def _subjects(self, personal: PersonalPipeline, case: Case) -> tuple[Any, Any]:
         known, *kept = self._read
@@ -186,23 +192,3 @@ class FluxPainter:
             ]
             self._read = (case.subjects, *kept)
         return kept[0], kept[1]
-
-    def _settings(
-        self, case: Case, seed: int, picture: Image.Image, records: tuple[Any, ...]
-    ) -> Settings:
-        way = self.way
-        return Settings(
-            prompt=case.prompt,
-            seed=seed,
-            steps=way.steps,
-            guidance=way.guidance,
-            width=picture.width,
-            height=picture.height,
-            branches=way.branches,
-            overlap=way.overlap,
-            model=public_name(way.model),
-            adapter=public_name(way.adapter) if way.adapter else None,
-            adapter_sha256=self._adapter_sha256,
-            subjects=records,
-            versions=self._versions,
-        )

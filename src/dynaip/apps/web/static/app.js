@@ -1,21 +1,24 @@
 // The page: what is asked of the server, and what comes back.
 
 import { call, element, readFile } from "./api.js";
-import { anywhere, boxed, Layout, placeFields, readPlace } from "./layout.js";
+import { anywhere, boxed, describePlace, Layout, placeFields, readPlace } from "./layout.js";
 import { fillSet, makeSet } from "./results.js";
 import { makeCard, makeSubject } from "./subjects.js";
 
 const find = (id) => document.getElementById(id);
 const state = { subjects: [] };
-const asked = new Map();  // what a job was made of, by the keys of its pictures
 const LOOK_EVERY = 300;  // milliseconds
 const KEPT_JOBS = "dynaip-jobs";
 let start = null;
 let running = null;
+let looks = 0;
 
 const layout = new Layout(find("layout"), state, placesChanged);
 
-function fail(error) { find("error").textContent = error.message; }
+function fail(error) {
+  find("error").textContent = error.message;
+  find("error").scrollIntoView({ block: "nearest" });
+}
 const guarded = (work) => async (...given) => {
   find("error").textContent = "";
   try { await work(...given); } catch (error) { fail(error); }
@@ -27,6 +30,7 @@ function showSubjects() {
   find("cards").replaceChildren(...state.subjects.map((subject) => makeCard(subject, () => {
     state.subjects = state.subjects.filter((other) => other !== subject);
     showSubjects();
+    find("upload").focus();
   }, showWho)));
   showWho();
 }
@@ -38,7 +42,7 @@ function showWho() {
     swatch.style.setProperty("--mine", subject.colour);
     return element("label", {}, element("input", {
       type: "radio", name: "who", checked: subject.id === layout.active,
-      onchange: () => { layout.active = subject.id; layout.draw(); },
+      onchange: () => { layout.active = subject.id; layout.draw(); describe(); },
     }), " ", swatch, ` ${subject.name}`);
   }));
   placesChanged();
@@ -79,14 +83,23 @@ async function drawToy(toy) {
 
 // Places --------------------------------------------------------------------------------------
 
+function describe() {
+  const { subject } = layout;
+  find("where").textContent = subject ? `${subject.name}: ${describePlace(subject.place)}` : "";
+}
+
 async function placesChanged() {
+  const look = ++looks;
   layout.used = null;
   find("layout-error").textContent = "";
   layout.draw();
+  describe();
   if (!find("tokens").checked || !state.subjects.length) return;
   try {
-    const values = { subjects: state.subjects.map(subjectFields), overlap: find("overlap").value };
-    layout.used = (await call("POST", "/api/masks", values)).masks;
+    const { subjects, overlap, width, height } = readForm();
+    const { masks } = await call("POST", "/api/masks", { subjects, overlap, width, height });
+    if (look !== looks) return;  // changed again meanwhile
+    layout.used = masks;
     layout.draw();
   } catch (error) { find("layout-error").textContent = error.message; }
 }
@@ -103,6 +116,26 @@ function shareEvenly() {
   placesChanged();
 }
 
+// A picture is made of whole tokens.
+function sizeChanged() {
+  for (const side of ["width", "height"]) {
+    const { min, max, step } = find(side);
+    const typed = Number(find(side).value) || start[side];
+    find(side).value = Math.min(max, Math.max(min, Math.round(typed / step) * step));
+  }
+  layout.setAspect(find("width").value / find("height").value);
+  placesChanged();
+}
+
+function setUpSize() {
+  for (const side of ["width", "height"]) {
+    const step = start.token;
+    Object.assign(find(side), { min: step * Math.ceil(16 / step), max: start.side, step, value: start[side] });
+    find(side).addEventListener("change", sizeChanged);
+  }
+  sizeChanged();
+}
+
 // Orders --------------------------------------------------------------------------------------
 
 function subjectFields(subject) {
@@ -117,7 +150,9 @@ function readForm() {
   const seed = find("seed").value;
   return {
     prompt: find("prompt").value,
-    number: Number(find("number").value),
+    n: Number(find("number").value),
+    width: Number(find("width").value),
+    height: Number(find("height").value),
     steps: Number(find("steps").value),
     guidance: Number(find("guidance").value),
     seed: seed === "" ? null : Number(seed),
@@ -128,11 +163,11 @@ function readForm() {
 }
 
 async function submit(compare = null) {
-  const pictures = state.subjects.map(({ picture }) => picture);
-  const order = { ...readForm(), ...(compare ? { compare, number: 1 } : {}) };
+  const order = { ...readForm(), ...(compare ? { compare, n: 1 } : {}) };
   const { job } = await call("POST", "/api/jobs", order);
   remember([...remembered(), job]);
-  await follow(job, pictures);
+  if (matchMedia("(max-width: 52rem)").matches) find("result").scrollIntoView();
+  await follow(job);
 }
 
 const remembered = () => JSON.parse(sessionStorage.getItem(KEPT_JOBS) ?? "[]");
@@ -141,40 +176,49 @@ const remember = (jobs) => sessionStorage.setItem(KEPT_JOBS, JSON.stringify(jobs
 function setRunning(job) {
   running = job;
   find("cancel").disabled = !job;
-  find("generate").disabled = Boolean(job);
-  document.querySelectorAll("[data-compare], #examples button").forEach((b) => { b.disabled = Boolean(job); });
   find("progress").hidden = !job;
 }
 
-async function follow(job, pictures) {
+// One thing at a time, also for who clicks twice.
+const alone = (work) => guarded(async (...given) => {
+  const starters = document.querySelectorAll("#generate, [data-compare], #examples button");
+  const disable = (busy) => starters.forEach((button) => { button.disabled = busy; });
+  disable(true);
+  try { await work(...given); } finally { disable(false); }
+});
+
+async function follow(job) {
   const set = makeSet();
   find("gallery").prepend(set);
-  find("empty").hidden = true;
   setRunning(job);
-  if (matchMedia("(max-width: 52rem)").matches) find("result").scrollIntoView();
   try {
     for (;;) {
       const seen = await call("GET", `/api/jobs/${job}`);
-      seen.pictures.forEach((made) => asked.set(made.key, pictures));
       fillSet(set, seen.pictures, loadSettings, fail);
       showProgress(seen);
-      if (seen.state === "failed") throw new Error(seen.error);
-      if (seen.state === "cancelled" && !seen.pictures.length) set.remove();
+      if (seen.error) throw new Error(seen.error);
       if (["done", "cancelled"].includes(seen.state)) return;
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY));
     }
-  } catch (error) {
-    if (!set.querySelector("figure")) set.remove();
-    throw error;
   } finally {
+    if (!set.querySelector("figure")) set.remove();
+    find("empty").hidden = Boolean(find("gallery").firstChild);
     setRunning(null);
   }
 }
 
+const STATES = {
+  waiting: ({ ahead }) => `Waiting, ${ahead} before this one.`,
+  drawing: () => "Drawing.",
+  done: ({ pictures }) => (pictures.length === 1 ? "The picture is ready." : `${pictures.length} pictures are ready.`),
+  cancelled: () => "Cancelled.",
+};
+
 function showProgress(seen) {
-  find("status").textContent = seen.state === "waiting"
-    ? `Waiting, ${seen.ahead} before this one`
-    : `Step ${seen.step} of ${seen.steps}`;
+  const said = STATES[seen.state]?.(seen) ?? "";
+  // Screen readers say every change, so there is none where nothing changed.
+  if (find("status").textContent !== said) find("status").textContent = said;
+  find("steps-done").textContent = `Step ${seen.step} of ${seen.steps}`;
   find("bar").max = seen.steps;
   find("bar").value = seen.step;
   find("preview").hidden = !seen.preview;
@@ -183,19 +227,21 @@ function showProgress(seen) {
 
 // Back from settings to the form --------------------------------------------------------------
 
-async function loadSettings(made) {
-  const { settings } = made;
-  for (const name of ["prompt", "steps", "guidance", "seed", "overlap"]) find(name).value = settings[name];
+const NAMED = ["prompt", "steps", "guidance", "seed", "width", "height", "overlap"];
+
+async function loadSettings({ key, settings }) {
+  for (const name of NAMED) find(name).value = settings[name];
   find("number").value = 1;
   document.querySelector(`[name=branches][value=${settings.branches}]`).checked = true;
-  const pictures = asked.get(made.key);
-  if (!pictures && settings.subjects.length) {
-    throw new Error("The settings are loaded, but the references were not kept: add them again.");
-  }
+  const { references } = await call("GET", `/api/pictures/${key}/references`).catch((error) => {
+    if (error.status !== 404) throw error;
+    throw new Error("The server keeps the last pictures only, and has forgotten these references: add them again.");
+  });
   state.subjects = [];
+  sizeChanged();
   showSubjects();
   for (const [index, record] of settings.subjects.entries()) {
-    await addSubject(record.name, pictures[index], {
+    await addSubject(record.name, references[index], {
       scale: record.scale, start: record.start, end: record.end,
       byHand: record.granularity !== null, place: await readPlace(record.mask),
       ...(record.granularity ? { granularity: record.granularity } : {}),
@@ -219,19 +265,27 @@ async function runExample(example) {
 // Start ---------------------------------------------------------------------------------------
 
 function connect() {
+  const generate = alone(() => submit());
   const cards = find("cards");
-  find("form").addEventListener("submit", guarded((event) => { event.preventDefault(); return submit(); }));
+  find("form").addEventListener("submit", (event) => { event.preventDefault(); generate(); });
   find("cancel").addEventListener("click", guarded(() => call("DELETE", `/api/jobs/${running}`)));
   document.querySelectorAll("[data-compare]").forEach((button) =>
-    button.addEventListener("click", guarded(() => submit(button.dataset.compare))));
+    button.addEventListener("click", alone(() => submit(button.dataset.compare))));
   find("upload").addEventListener("change", guarded(async (event) => {
     const files = [...event.target.files];
     event.target.value = "";
     await addFiles(files);
   }));
-  const dropping = (event) => { event.preventDefault(); cards.classList.toggle("over", event.type === "dragover"); };
-  for (const name of ["dragover", "dragleave"]) document.body.addEventListener(name, dropping);
-  document.body.addEventListener("drop", guarded((event) => { dropping(event); return addFiles(event.dataTransfer.files); }));
+  // Files only: text may still be dragged into the prompt.
+  const dropping = (work) => (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    cards.classList.toggle("over", event.type === "dragover");
+    if (event.type === "drop") work(event.dataTransfer.files);
+  };
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    document.body.addEventListener(name, dropping(guarded(addFiles)));
+  }
   find("toy-open").addEventListener("click", () => {
     find("toy").hidden = !find("toy").hidden;
     find("toy-open").ariaExpanded = String(!find("toy").hidden);
@@ -250,6 +304,7 @@ function connect() {
   find("brush").addEventListener("input", (event) => { layout.brush = Number(event.target.value); });
   find("tokens").addEventListener("change", placesChanged);
   find("overlap").addEventListener("change", placesChanged);
+  setUpSize();
 }
 
 async function begin() {
@@ -258,16 +313,21 @@ async function begin() {
   find("number").max = start.pictures;
   makeToyFields();
   find("examples").append(...start.examples.map((example) => element("button", {
-    type: "button", onclick: guarded(() => runExample(example)),
+    type: "button", onclick: alone(() => runExample(example)),
   }, example.title)));
   connect();
-  layout.draw();
   document.body.dataset.ready = "true";
-  const kept = [];
+  await alone(takeUp)();
+}
+
+// What was asked for before the page was loaded again.
+async function takeUp() {
   for (const job of remembered()) {
-    try { await follow(job, null); kept.push(job); } catch (error) { if (error.status !== 404) throw error; }
+    await follow(job).catch((error) => {
+      remember(remembered().filter((other) => other !== job));
+      if (error.status !== 404) fail(error);
+    });
   }
-  remember(kept);
 }
 
 guarded(begin)();

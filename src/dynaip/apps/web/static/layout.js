@@ -4,6 +4,7 @@ const CELLS = 64;  // a painted mask's columns
 const HANDLE = 0.05;
 const NUDGE = 1 / 32;
 const LEAST = 1 / 16;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export const anywhere = () => ({ kind: "anywhere" });
 export const boxed = (box) => ({ kind: "box", box });
@@ -13,12 +14,14 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 export class Layout {
   constructor(canvas, state, onChange) {
     Object.assign(this, { canvas, state, onChange, tool: "box", brush: 6, active: null, used: null });
-    this.aspect = 1;
+    this.rows = CELLS;
+    this.cursor = null;  // of the brush, where it is moved by keys
     canvas.addEventListener("pointerdown", (event) => this.press(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", () => this.release());
     canvas.addEventListener("pointercancel", () => this.release());
     canvas.addEventListener("keydown", (event) => this.key(event));
+    canvas.addEventListener("blur", () => { this.cursor = null; this.draw(); });
   }
 
   get subject() { return this.state.subjects.find((s) => s.id === this.active); }
@@ -36,6 +39,7 @@ export class Layout {
     event.preventDefault();
     this.canvas.focus();
     this.canvas.setPointerCapture(event.pointerId);
+    this.cursor = null;
     const at = this.where(event);
     if (this.tool === "box") this.drag = this.grasp(at);
     else { this.drag = { paint: true, last: at }; this.stroke(at, at); }
@@ -82,13 +86,19 @@ export class Layout {
   }
 
   key(event) {
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (!step || !this.subject) return;
+    const step = ARROWS[event.key];
+    const dot = event.key === " " && this.tool !== "box";
+    if (!this.subject || !(step || dot)) return;
     event.preventDefault();
+    if (this.tool === "box") this.nudge(step, event.shiftKey);
+    else this.brushBy(step ?? [0, 0], dot || event.shiftKey);
+  }
+
+  nudge(step, resize) {
     const { place } = this.subject;
     let [left, top, right, bottom] = place.kind === "box" ? place.box : [0.25, 0.25, 0.75, 0.75];
     const [dx, dy] = step.map((s) => s * NUDGE);
-    if (event.shiftKey) {
+    if (resize) {
       right = clamp(right + dx, left + LEAST, 1);
       bottom = clamp(bottom + dy, top + LEAST, 1);
     } else {
@@ -99,9 +109,16 @@ export class Layout {
     this.onChange();
   }
 
+  brushBy(step, paints) {
+    const from = this.cursor ?? [0.5, 0.5];
+    this.cursor = from.map((at, axis) => clamp(at + step[axis] * NUDGE, 0, 1));
+    if (!paints) { this.draw(); return; }
+    this.stroke(from, this.cursor);
+    this.onChange();
+  }
+
   stroke(from, to) {
-    const rows = Math.round(CELLS / this.aspect);
-    const { subject } = this;
+    const { subject, rows } = this;
     if (subject.place.kind !== "paint") {
       if (this.tool === "erase") return;
       subject.place = { kind: "paint", rows, cells: new Uint8Array(CELLS * rows) };
@@ -120,10 +137,14 @@ export class Layout {
     this.draw();
   }
 
+  // Width over height; what is painted already is stretched with the picture.
   setAspect(aspect) {
-    this.aspect = aspect;
+    this.rows = Math.max(1, Math.round(CELLS / aspect));
     this.canvas.height = Math.round(this.canvas.width / aspect);
-    this.draw();
+    this.canvas.style.setProperty("--aspect", aspect);
+    for (const subject of this.state.subjects) {
+      if (subject.place.kind === "paint") subject.place = stretch(subject.place, this.rows);
+    }
   }
 
   draw() {
@@ -134,6 +155,16 @@ export class Layout {
       if (this.used) this.drawUsed(pen, subject, this.used[index]);
       else this.drawPlace(pen, subject);
     });
+    if (this.cursor) this.drawCursor(pen);
+  }
+
+  drawCursor(pen) {
+    const { width, height } = this.canvas;
+    pen.strokeStyle = "#1d1e22";
+    pen.lineWidth = 2;
+    pen.beginPath();
+    pen.arc(this.cursor[0] * width, this.cursor[1] * height, this.brush * width / CELLS, 0, 2 * Math.PI);
+    pen.stroke();
   }
 
   drawPlace(pen, subject) {
@@ -142,9 +173,9 @@ export class Layout {
     pen.fillStyle = colour;
     pen.globalAlpha = subject.id === this.active ? 0.45 : 0.25;
     if (place.kind === "paint") {
-      const size = width / CELLS;
+      const wide = width / CELLS, high = height / place.rows;
       place.cells.forEach((cell, i) => {
-        if (cell) pen.fillRect((i % CELLS) * size, Math.floor(i / CELLS) * size, size, size);
+        if (cell) pen.fillRect((i % CELLS) * wide, Math.floor(i / CELLS) * high, wide, high);
       });
     }
     if (place.kind === "box") {
@@ -156,6 +187,7 @@ export class Layout {
       pen.lineWidth = subject.id === this.active ? 4 : 2;
       pen.strokeRect(...frame);
       pen.font = "16px sans-serif";
+      pen.fillStyle = "#1d1e22";
       pen.fillText(subject.name, frame[0] + 8, frame[1] + 22);
     }
     pen.globalAlpha = 1;
@@ -172,6 +204,22 @@ export class Layout {
     }));
     pen.globalAlpha = 1;
   }
+}
+
+function stretch({ cells, rows }, wanted) {
+  const from = (i) => Math.floor(Math.floor(i / CELLS) * rows / wanted) * CELLS + i % CELLS;
+  const stretched = new Uint8Array(CELLS * wanted).map((_, i) => cells[from(i)]);
+  return { kind: "paint", rows: wanted, cells: stretched };
+}
+
+// A place in words, for who does not see the canvas.
+export function describePlace(place) {
+  if (place.kind === "anywhere") return "anywhere";
+  if (place.kind === "paint") {
+    return `painted, ${Math.round(100 * place.cells.filter(Boolean).length / place.cells.length)} % of the picture`;
+  }
+  const [left, top, right, bottom] = place.box.map((v) => Math.round(100 * v));
+  return `${left} to ${right} % across, ${top} to ${bottom} % down`;
 }
 
 // A place as the server takes it; of a mask with transparency, what is opaque counts.
@@ -198,11 +246,10 @@ export async function readPlace(text) {
   image.src = text;
   await image.decode();
   const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width: image.width, height: image.height });
+  Object.assign(canvas, { width: CELLS, height: image.height });
   const pen = canvas.getContext("2d");
   pen.drawImage(image, 0, 0);
-  const { data } = pen.getImageData(0, 0, image.width, image.height);
-  const cells = new Uint8Array(image.width * image.height);
-  cells.forEach((_, i) => { cells[i] = data[4 * i + 3]; });
+  const { data } = pen.getImageData(0, 0, CELLS, image.height);
+  const cells = new Uint8Array(CELLS * image.height).map((_, i) => data[4 * i + 3]);
   return { kind: "paint", rows: image.height, cells };
 }

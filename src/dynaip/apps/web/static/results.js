@@ -1,37 +1,50 @@
 // Finished pictures: one set for each job, with settings, downloads and where subjects were used.
 
 import { call, element } from "./api.js";
-import { weightsBar, weightsText } from "./subjects.js";
+import { COLOURS, weightsBar, weightsText } from "./subjects.js";
 
-const COLOURS = [[209, 73, 91], [0, 121, 140], [232, 170, 20], [91, 75, 154], [59, 122, 53], [160, 74, 134]];
-
-function drawMaps(canvas, maps, chosen) {
-  const rows = maps[0].length, columns = maps[0][0].length;
-  Object.assign(canvas, { width: columns, height: rows });
+// One subject's map over its picture, its lowest value faint and its highest strong.
+function drawMap(canvas, map, colour) {
+  const present = map.flat().filter((value) => value > 0);
+  const low = Math.min(...present), high = Math.max(...present);
+  Object.assign(canvas, { width: map[0].length, height: map.length });
   const pen = canvas.getContext("2d");
-  const pixels = pen.createImageData(columns, rows);
-  const colour = COLOURS[chosen % COLOURS.length];
-  maps[chosen].forEach((row, y) => row.forEach((value, x) => {
-    pixels.data.set([...colour, Math.round(230 * value)], 4 * (y * columns + x));
+  pen.fillStyle = colour;
+  map.forEach((row, y) => row.forEach((value, x) => {
+    if (!value) return;
+    pen.globalAlpha = 0.1 + 0.8 * (high > low ? (value - low) / (high - low) : 0.5);
+    pen.fillRect(x, y, 1, 1);
   }));
-  pen.putImageData(pixels, 0, 0);
+  return [low, high];
+}
+
+function makeLegend(name, [low, high], colour) {
+  const scale = element("span", { className: "scale", ariaHidden: "true" });
+  scale.style.setProperty("--mine", colour);
+  return element("div", {},
+    element("div", { className: "row" }, `${low.toFixed(2)} ×`, scale, `${high.toFixed(2)} ×`),
+    element("p", { className: "hint" },
+      `How loud ${name} is in each token; 1 × is its mean over the tokens where it is.`));
 }
 
 // Buttons, one a subject, that lay its map over the picture.
 async function showAttention(made, canvas, place) {
   place.replaceChildren("Looking …");
-  const { maps } = await call("GET", `/api/pictures/${made.key}/attention`);
+  const looked = call("GET", `/api/pictures/${made.key}/attention`);
+  const { maps } = await looked.catch((error) => { place.replaceChildren(); throw error; });
+  const legend = element("div", { role: "status" });
   const buttons = made.settings.subjects.map((subject, index) => element("button", {
     type: "button", ariaPressed: "false", onclick: () => {
       const on = buttons[index].ariaPressed !== "true";
       buttons.forEach((button, i) => { button.ariaPressed = String(on && i === index); });
       canvas.hidden = !on;
-      if (on) drawMaps(canvas, maps, index);
+      legend.replaceChildren();
+      if (!on) return;
+      const colour = COLOURS[index % COLOURS.length];
+      legend.append(makeLegend(subject.name, drawMap(canvas, maps[index], colour), colour));
     },
   }, subject.name));
-  place.replaceChildren(element("div", { className: "row" }, ...buttons),
-    element("p", { className: "hint" },
-      "The stronger the colour, the more of the subject went into that token."));
+  place.replaceChildren(element("div", { className: "row" }, ...buttons), legend);
   buttons[0].click();
 }
 
@@ -57,7 +70,7 @@ function makeShot(made, onLoad, onError) {
       weightsBar(subject.coefficients));
     }
   }
-  return element("figure", { className: "shot" },
+  return element("figure", { className: "shot", ariaLabel: made.label || `seed ${settings.seed}` },
     element("div", { className: "stack" }, image, canvas),
     element("figcaption", {},
       element("b", {}, made.label || `seed ${settings.seed}`),

@@ -2,10 +2,9 @@
 
 import { call, element } from "./api.js";
 import { anywhere } from "./layout.js";
-import { makeTriangle } from "./triangle.js";
+import { LEVELS, makeTriangle, settle } from "./triangle.js";
 
-const COLOURS = ["#d1495b", "#00798c", "#b07d00", "#5b4b9a", "#3b7a35", "#a04a86"];
-export const LEVELS = ["low", "mid", "high"];
+export const COLOURS = ["#d1495b", "#00798c", "#b07d00", "#5b4b9a", "#3b7a35", "#a04a86"];
 
 let count = 0;
 
@@ -15,7 +14,7 @@ export async function makeSubject(state, name, picture, changes = {}) {
   const colour = COLOURS.find((c) => state.subjects.every((s) => s.colour !== c)) ?? COLOURS[0];
   return {
     id: ++count, name, picture, seen, router: coefficients, colour, scale: 1, start: 0, end: 1,
-    byHand: false, granularity: coefficients.map((v) => Math.round(v * 100) / 100),
+    byHand: false, granularity: settle(coefficients),
     place: anywhere(), ...changes,
   };
 }
@@ -35,11 +34,11 @@ export const weightsText = (weights) =>
 
 function numberField(subject, key, title, attributes) {
   const input = element("input", {
-    type: "number", value: subject[key], "aria-label": `${title} of ${subject.name}`, ...attributes,
+    type: "number", value: subject[key], "data-label": `${title} of %`, ...attributes,
   });
   input.addEventListener("change", () => {
-    const typed = Number(input.value);
-    subject[key] = Math.min(attributes.max, Math.max(attributes.min, Number.isFinite(typed) ? typed : 1));
+    const typed = input.value === "" ? subject[key] : Number(input.value);
+    subject[key] = Math.min(attributes.max, Math.max(attributes.min, typed));
     input.value = subject[key];
   });
   return element("label", {}, `${title} `, input);
@@ -47,7 +46,7 @@ function numberField(subject, key, title, attributes) {
 
 function granularityPart(subject) {
   const group = `granularity-${subject.id}`;
-  const triangle = makeTriangle(subject.name, (weights) => { subject.granularity = weights; });
+  const triangle = makeTriangle((weights) => { subject.granularity = weights; });
   triangle.show(subject.granularity, subject.router);
   triangle.element.hidden = !subject.byHand;
   const choice = (title, byHand) => element("label", {}, element("input", {
@@ -56,25 +55,38 @@ function granularityPart(subject) {
   }), ` ${title}`);
   return element("fieldset", {},
     element("legend", {}, "Granularity"),
+    element("p", { className: "hint" },
+      "More low keeps the reference's details; more high keeps what it is, and leaves the rest to the prompt."),
     element("div", { className: "row" }, choice("Router", false), choice("By hand", true)),
     element("div", { className: "hint" }, `The router says ${weightsText(subject.router)}`),
     weightsBar(subject.router),
     triangle.element);
 }
 
+// What is read aloud for the card and its controls: `data-label` with the subject's name for %.
+function relabel(card, name) {
+  for (const named of [card, ...card.querySelectorAll("[data-label]")]) {
+    named.ariaLabel = named.dataset.label.replace("%", () => name);
+  }
+}
+
 export function makeCard(subject, onRemove, onRename) {
   const name = element("input", {
-    type: "text", value: subject.name, maxLength: 100, "aria-label": "Name of the subject",
-    onchange: () => { subject.name = name.value || subject.name; onRename(); },
+    type: "text", value: subject.name, maxLength: 100, ariaLabel: "Name of the subject",
+    onchange: () => {
+      name.value = subject.name = name.value || subject.name;
+      relabel(card, subject.name);
+      onRename();
+    },
   });
-  const card = element("article", { className: "card", "aria-label": `Subject ${subject.name}` },
+  const card = element("article", { className: "card", "data-label": "Subject %" },
     element("div", { className: "card-head" },
-      element("img", { src: subject.seen, alt: `${subject.name}, as the encoder sees it` }),
+      element("img", { src: subject.seen, alt: "The reference as the encoder sees it" }),
       element("div", {}, name,
         element("div", { className: "row" },
           element("a", { className: "button", href: subject.picture, download: subject.name }, "Save"),
           element("button", {
-            type: "button", onclick: onRemove, "aria-label": `Remove ${subject.name}`,
+            type: "button", onclick: onRemove, "data-label": "Remove %",
           }, "Remove")))),
     element("div", { className: "grid" },
       numberField(subject, "scale", "Strength", { min: 0, max: 10, step: 0.05 }),
@@ -82,5 +94,6 @@ export function makeCard(subject, onRemove, onRename) {
       numberField(subject, "end", "Until", { min: 0.01, max: 1, step: 0.05 })),
     granularityPart(subject));
   card.style.setProperty("--mine", subject.colour);
+  relabel(card, subject.name);
   return card;
 }

@@ -1,7 +1,7 @@
 // Three weights that sum to 1, picked in a triangle; arrow keys move the point, too.
 
 const CORNERS = { low: [20, 160], mid: [110, 18], high: [200, 160] };
-const LEVELS = ["low", "mid", "high"];
+export const LEVELS = ["low", "mid", "high"];
 const STEP = 0.05;
 
 function svg(name, attributes) {
@@ -24,7 +24,7 @@ function toWeights(x, y) {
 }
 
 // In hundredths; the one at `rest` takes what is left, so that the sum is 1.
-function settle(weights, rest = 0) {
+export function settle(weights, rest = 0) {
   const whole = weights.map((w) => Math.max(0, Number.isFinite(w) ? w : 0));
   const sum = whole.reduce((a, b) => a + b, 0);
   const settled = whole.map((w) => Math.round((sum ? w / sum : 1 / 3) * 100) / 100);
@@ -36,10 +36,10 @@ function settle(weights, rest = 0) {
   return settled.map((w) => Math.round(w * 100) / 100);
 }
 
-export function makeTriangle(name, onChange) {
+export function makeTriangle(onChange) {
   const picture = svg("svg", {
     viewBox: "0 0 220 185", tabindex: 0, role: "application",
-    "aria-label": `Granularity of ${name}: left is low, up is mid, right is high; arrow keys move`,
+    "data-label": "Granularity of %: left is low, up is mid, right is high; arrow keys move",
   });
   const corners = LEVELS.map((level) => CORNERS[level].join(",")).join(" ");
   picture.append(svg("polygon", { points: corners, class: "face" }));
@@ -60,7 +60,7 @@ export function makeTriangle(name, onChange) {
     const label = document.createElement("label");
     const input = document.createElement("input");
     Object.assign(input, { type: "number", min: 0, max: 1, step: 0.01 });
-    input.setAttribute("aria-label", `${level} of ${name}`);
+    input.dataset.label = `${level} of %`;
     label.append(`${level} `, input);
     const line = document.createElement("div");
     line.append(label);
