@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint
+.PHONY: demo test lint evidence
 
 demo: $(READY)
 	$(BIN)/dynaip demo

@@ -93,19 +93,35 @@ def test_a_missing_probe_is_one_sentence(cli: Any, model: Path, tmp_path: Path) 
     assert not (tmp_path / "figures").exists()
 
 
-def test_an_ablation_has_a_row_for_every_way(
+def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
     cli: Any, model: Path, probe: Path, tmp_path: Path
 ) -> None:
     chosen = ("--adapter", f"full={model / 'adapter'}", "--model", model, "--probe", probe)
-    arguments = ("evaluate", "ablation", *chosen, "--count", 3, "--steps", 1, "--out", tmp_path)
-    result = cli(*arguments)
+    sizes = ("--count", 3, "--steps", 1, "--out", tmp_path)
+    result = cli("evaluate", "experiment", "table", *chosen, *sizes)
     assert result.code == 0, result.err
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [row["name"] for row in rows] == ["base", "full-image", "full-both"]
-    assert all(row["base"] and row["probe"] for row in rows)
+    rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == ["base", "image", "both"]
+    assert all(row["experiment"] == "table" and row["base"] and row["probe"] for row in rows)
     assert all(row["adapter"] for row in rows[1:])
     assert rows[0]["retention"][0] in (1, None)
     assert len(list(tmp_path.rglob("*.png"))) == 9
-    result = cli("evaluate", "ablation", "--adapter", "full")
+    result = cli("evaluate", "evidence", "--rows", tmp_path, "--out", tmp_path / "page")
+    assert result.code == 0, result.err
+    assert "full: both" in (tmp_path / "page" / "tables.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("names", "adapter", "sentence"),
+    [
+        ("table", "full", "NAME=FOLDER"),
+        ("table", "full=nowhere", "no adapter in nowhere"),
+        ("taste", "full=nowhere", "no experiment 'taste'"),
+    ],
+)
+def test_experiments_that_cannot_be_run_are_one_sentence(
+    cli: Any, names: str, adapter: str, sentence: str
+) -> None:
+    result = cli("evaluate", "experiment", names, "--adapter", adapter)
     assert result.code == 2
-    assert "NAME=FOLDER" in result.err
+    assert sentence in result.err

@@ -14,9 +14,18 @@ from dynaip.evaluation.generation import (
     FluxGenerator,
     PersonalGenerator,
     Request,
+    Use,
     hash_weights,
     make_pictures,
 )
+
+USES = {
+    "image": Use(),
+    "text": Use(branches="text"),
+    "half": Use(scale=0.5),
+    "low": Use(granularity=(1.0, 0.0, 0.0)),
+}
+HALVES = ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0))
 
 
 class Painter:
@@ -59,7 +68,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert painter.batches == [2]
 
 
-@pytest.mark.parametrize("change", ["settings", "prompt", "seed", "reference"])
+@pytest.mark.parametrize("change", ["settings", "prompt", "seed", "reference", "box"])
 def test_whatever_else_is_asked_for_is_made_anew(change: str, tmp_path: Path) -> None:
     make_pictures(Painter(), [Request(prompt="toy", seed=1)], tmp_path)
     white = np.full((4, 4, 3), 255, dtype=np.uint8)
@@ -67,7 +76,8 @@ def test_whatever_else_is_asked_for_is_made_anew(change: str, tmp_path: Path) ->
         "settings": Request(prompt="toy", seed=1),
         "prompt": Request(prompt="dog", seed=1),
         "seed": Request(prompt="toy", seed=2),
-        "reference": Request(prompt="toy", seed=1, reference=white),
+        "reference": Request(prompt="toy", seed=1, references=(white,)),
+        "box": Request(prompt="toy", seed=1, references=(white,), boxes=((0.0, 0.0, 0.5, 1.0),)),
     }
     painter = Painter(colour=10 if change == "settings" else 0)
     make_pictures(painter, [asked[change]], tmp_path)
@@ -90,7 +100,7 @@ def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() ->
         Request(
             prompt=prompt,
             seed=seed,
-            reference=rng.integers(0, 256, (16, 16, 3), dtype=np.uint8),
+            references=(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8),),
         )
         for seed, prompt in enumerate(tiny.WORDS)
     ]
@@ -102,16 +112,30 @@ def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() ->
     assert abs(base(reseeded).astype(int) - together).max() > 1
     with tiny.adapter().attach(pipe) as personal:
         made = {
-            branches: PersonalGenerator(personal, weights=("w", "a"), branches=branches, **settings)
-            for branches in ("image", "text")
+            name: PersonalGenerator(personal, weights=("w", "a"), use=use, **settings)
+            for name, use in USES.items()
         }
-        image, text = (generator(asked).astype(int) for generator in made.values())
+        image, text = (made[name](asked).astype(int) for name in ("image", "text"))
         swapped = [
-            Request(prompt=request.prompt, seed=request.seed, reference=other.reference)
+            dataclasses.replace(request, references=other.references)
             for request, other in zip(asked, reversed(asked), strict=True)
         ]
         assert abs(made["image"](asked[1:])[0].astype(int) - image[1]).max() <= 1
         assert abs(made["image"](swapped).astype(int) - image).max() > 1
+        others = {name: made[name](asked).astype(int) for name in USES.keys() - {"image", "text"}}
+        two = [dataclasses.replace(r, references=r.references * 2, boxes=HALVES) for r in asked]
+        parted = made["image"](two).astype(int)
+        turned = [dataclasses.replace(r, boxes=HALVES[::-1]) for r in two]
+        assert abs(made["image"](turned).astype(int) - parted).max() <= 1
+        mixed = [
+            dataclasses.replace(r, references=(*r.references, *o.references), boxes=HALVES)
+            for r, o in zip(asked, reversed(asked), strict=True)
+        ]
+        turned = [dataclasses.replace(r, boxes=HALVES[::-1]) for r in mixed]
+        assert abs(made["image"](turned).astype(int) - made["image"](mixed)).max() > 1
     assert abs(image - together).max() > 1
     assert abs(image - text).max() > 1
-    assert made["image"].identity != made["text"].identity
+    for name, pictures in others.items():
+        assert abs(pictures - image).max() > 1, name
+    identities = [str(generator.identity) for generator in made.values()]
+    assert len(set(identities)) == len(USES)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from diffusers import FluxPipeline
 from safetensors.torch import load_file
@@ -50,7 +51,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
-    bundle(tiny_recipe(), runs, tmp_path)
+    tiny.adapter().save_pretrained(tmp_path / "trained")
+    bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained")
     pipe = FluxPipeline.from_pretrained(tmp_path)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(
@@ -60,6 +62,11 @@ def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     weights = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     assert pipe.image_encoder is not None
+    (weights,) = (tmp_path / "adapter").glob("*.safetensors")
+    assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
+    with pytest.raises(ValueError, match="no adapter folder nowhere"):
+        bundle(tiny_recipe(), runs, tmp_path / "other", Path("nowhere"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_bundle_loads_in_a_process_that_knows_nothing_of_it(runs: Path, tmp_path: Path) -> None:
@@ -128,10 +135,12 @@ def test_an_untrained_base_predicts_nothing(runs: Path) -> None:
 def test_alignment_reaches_the_double_blocks_only(runs: Path) -> None:
     task = build_task("base", tiny_recipe(), runs)
     assert isinstance(task, BaseTask)
-    torch.nn.init.normal_(task.transformer.transformer_blocks[0].norm1.linear.weight, std=0.1)
-    task(task.collate([task.dataset(0)[index] for index in range(4)]))["aligned"].backward()
     named = dict(task.transformer.named_parameters())
-    assert named["transformer_blocks.0.attn.to_v.weight"].grad.abs().sum() > 0
+    torch.nn.init.normal_(named["transformer_blocks.0.norm1.linear.weight"], std=0.1)
+    task(task.collate([task.dataset(0)[index] for index in range(4)]))["aligned"].backward()
+    gradient = named["transformer_blocks.0.attn.to_v.weight"].grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
     assert named["single_transformer_blocks.0.attn.to_v.weight"].grad is None
 
 

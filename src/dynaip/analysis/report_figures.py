@@ -11,6 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure
 
 # Told apart with the common colour deficiencies, and by their shapes.
 COLOURS = ("#1b5e58", "#c65d21", "#5b4b9a", "#a02c5a", "#6b7a1f", "#2f6fb0", "#7a5230", "#444444")
@@ -39,12 +40,7 @@ def draw_trade_off(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
     panels = {title: points for title, points in panels.items() if points}
     if not panels:
         raise ValueError("No method has both CP and PF with enough coverage, so nothing is drawn.")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError("Figures need matplotlib: pip install 'dynaip[figures]'.") from error
-    # A figure of its own, not pyplot's: no state is left behind, and no display is needed.
-    figure = Figure(figsize=(4.6 * len(panels) + 0.4, 5.2), layout="constrained")
+    figure = blank_figure(4.6 * len(panels) + 0.4, 5.2)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = list(dict.fromkeys(point.name for points in panels.values() for point in points))
     legend = {}
@@ -58,6 +54,23 @@ def draw_trade_off(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of its own, not pyplot's: no state is left behind, and no display is needed.
+
+    Args:
+        width: In inches.
+        height: In inches.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("Figures need matplotlib: pip install 'dynaip[figures]'.") from error
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _draw_products(ax: Axes) -> None:

@@ -16,6 +16,7 @@ from diffusers import FluxPipeline
 from jaxtyping import UInt8
 from PIL import Image
 
+from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.subject import Subject
@@ -28,18 +29,39 @@ class Request:
     Attributes:
         prompt: In words.
         seed: Of its noise, whatever else is in the batch.
-        reference: The subject, cut out on white, or none.
+        references: The subjects, each cut out on white.
+        boxes: Where each goes, (left, top, right, bottom) in fractions of the picture; empty for
+            everywhere.
     """
 
     prompt: str
     seed: int
-    reference: UInt8[np.ndarray, "y x 3"] | None = None
+    references: tuple[UInt8[np.ndarray, "y x 3"], ...] = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
 
     def fingerprint(self) -> str:
         """Differs whenever another picture is asked for."""
-        pixels = b"" if self.reference is None else self.reference.tobytes()
-        words = json.dumps([self.prompt, self.seed]).encode()
-        return hashlib.sha256(words + b"\0" + pixels).hexdigest()
+        digest = hashlib.sha256(json.dumps([self.prompt, self.seed, self.boxes]).encode())
+        for reference in self.references:
+            digest.update(str(reference.shape).encode() + reference.tobytes())
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Use:
+    """How an adapter is used: what can be changed without training.
+
+    Attributes:
+        branches: Rows that see the references; `"image"` is Dynamic Decoupling.
+        scale: The paper's lambda.
+        granularity: Weights of the levels; nothing lets the router decide.
+        overlap: Where subjects meet.
+    """
+
+    branches: Branches = "image"
+    scale: float = 1.0
+    granularity: tuple[float, float, float] | None = None
+    overlap: Overlap = "sum"
 
 
 @runtime_checkable
@@ -94,12 +116,12 @@ class FluxGenerator:
 
 
 class PersonalGenerator(FluxGenerator):
-    """A FLUX pipeline with an adapter; every request's reference is its one subject.
+    """A FLUX pipeline with an adapter; a call's requests have equally many references.
 
     Args:
         personal: The pipeline, adapter attached.
         weights: Hash of the pipeline's and the adapter's weights.
-        branches: Rows that see the reference; `"image"` is Dynamic Decoupling.
+        use: How the adapter is used.
         steps: Sampling steps.
         guidance: Guidance scale.
     """
@@ -109,20 +131,36 @@ class PersonalGenerator(FluxGenerator):
         personal: PersonalPipeline,
         *,
         weights: tuple[str, str],
-        branches: Branches,
         steps: int,
         guidance: float,
+        use: Use | None = None,
     ) -> None:
         pipe = cast(FluxPipeline, personal.pipe)
         super().__init__(pipe, weights=weights[0], steps=steps, guidance=guidance)
-        self.personal, self.branches = personal, branches
-        self.identity |= {"adapter": weights[1], "branches": branches}
+        self.personal, self.use = personal, use or Use()
+        self.identity |= {"adapter": weights[1], **dataclasses.asdict(self.use)}
 
     def __call__(self, requests: Sequence[Request]) -> UInt8[np.ndarray, "b y x 3"]:
-        """One picture per request, of its reference."""
-        references = [request.reference for request in requests if request.reference is not None]
-        subjects = [[Subject(Image.fromarray(reference))] for reference in references]
-        return self._run(self.personal, requests, subjects=subjects, branches=self.branches)
+        """One picture per request, of its references."""
+        return self._run(
+            self.personal,
+            requests,
+            subjects=[self._subjects(request) for request in requests],
+            branches=self.use.branches,
+            overlap=self.use.overlap,
+        )
+
+    def _subjects(self, request: Request) -> list[Subject]:
+        boxes = request.boxes or (None,) * len(request.references)
+        return [
+            Subject(
+                Image.fromarray(reference),
+                mask=box,
+                scale=self.use.scale,
+                granularity=self.use.granularity,
+            )
+            for reference, box in zip(request.references, boxes, strict=True)
+        ]
 
 
 def make_pictures(

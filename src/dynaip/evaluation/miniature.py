@@ -62,10 +62,10 @@ class Trial:
 
     def request(self, reference_size: int | None = None) -> Request:
         """What a generator is asked, with the reference if it has one and a size is given."""
-        reference = None
+        references = ()
         if self.source is not None and reference_size is not None:
-            reference = segment(self.source, size=reference_size)
-        return Request(prompt=self.prompt, seed=self.seed, reference=reference)
+            references = (segment(self.source, size=reference_size),)
+        return Request(prompt=self.prompt, seed=self.seed, references=references)
 
 
 def base_trials(count: int, seed: int = 0) -> list[Trial]:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel, T5EncoderModel, T5Tokenizer
 
+from dynaip.adapter.model import DynaIPAdapter
 from dynaip.hosts.vision import stack_pictures
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
@@ -99,13 +100,14 @@ def assemble(
     )
 
 
-def bundle(recipe: dict[str, Any], runs: Path, target: Path) -> None:
-    """Writes the trained pipeline to `target` in 16-bit safetensors.
+def bundle(recipe: dict[str, Any], runs: Path, target: Path, adapter: Path | None = None) -> None:
+    """Writes the trained pipeline to `target` in 16-bit safetensors, with an adapter for it.
 
     Weights are stored as bfloat16; the autoencoder, small and used for measuring, keeps fp32. A
     config of transformers names the precision its model is loaded in, and it says fp32, which is
     what diffusers loads by default: so all parts agree unless `torch_dtype` asks otherwise.
     """
+    trained = None if adapter is None else DynaIPAdapter.from_pretrained(adapter)
     last = "guidance" if (runs / "guidance" / "export").is_dir() else "base"
     transformer = FluxTransformer2DModel.from_pretrained(_export(runs, last, "transformer"))
     pipeline = assemble(recipe, runs, transformer)
@@ -116,6 +118,8 @@ def bundle(recipe: dict[str, Any], runs: Path, target: Path) -> None:
     for part in encoders:
         path = target / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
+    if trained is not None:
+        trained.to(torch.bfloat16).save_pretrained(target / "adapter")
 
 
 def unbundle(source: Path, runs: Path) -> None:

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dynaip.apps.cli.drawing import progress_bar
-from dynaip.apps.cli.loading import load_adapter, load_model, miniature_folder
+from dynaip.apps.cli.experiments import evidence, experiment
+from dynaip.apps.cli.loading import PROBES, load_adapter, load_model, miniature_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 STATE = "training.pt"
 
 app = typer.Typer(no_args_is_help=True, help="Measure pictures against what they should show.")
+app.command()(experiment)
+app.command()(evidence)
 
 
 @app.command("train-probe")
 def train_probe(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/probes/first"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = PROBES / "first",
     autoencoder: Annotated[
         Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
     ] = None,
@@ -83,7 +86,7 @@ def train_probe(
 
 @app.command("train-detector")
 def train_detector(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/probes/detector"),
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = PROBES / "detector",
     autoencoder: Annotated[
         Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
     ] = None,
@@ -122,7 +125,7 @@ def train_detector(
 def instruments(
     probes: Annotated[
         list[Path], typer.Option("--probe", help="Folder of a probe; the first one measures.")
-    ] = [Path("models/probes/first"), Path("models/probes/second")],  # noqa: B006
+    ] = [PROBES / "first", PROBES / "second"],  # noqa: B006
     autoencoder: Annotated[
         Path, typer.Option(help="Folder of the autoencoder for the round trip.")
     ] = Path("models/miniature/vae"),
@@ -199,9 +202,7 @@ def miniature(
     adapter: Annotated[
         Path | None, typer.Option(help="Folder of the adapter; else the model's own.")
     ] = None,
-    probe: Annotated[
-        Path | None, typer.Option(help="Folder of the probe; else the model's own.")
-    ] = None,
+    probe: Annotated[Path, typer.Option(help="Folder of the probe.")] = PROBES / "first",
     count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a picture each.")] = 512,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
@@ -219,7 +220,6 @@ def miniature(
     from dynaip.evaluation.suite import Suite
 
     folder = model or miniature_folder()
-    probe = probe or folder / "probe"
     adapter = adapter or _own_adapter(folder)
     reader = Probe.from_pretrained(probe)
     pipe = load_model(str(folder))
@@ -250,73 +250,6 @@ def miniature(
     Console().print(pages, soft_wrap=True)
 
 
-@app.command()
-def ablation(
-    adapters: Annotated[
-        list[str], typer.Option("--adapter", help="NAME=FOLDER of an adapter; repeat for each.")
-    ],
-    model: Annotated[
-        Path | None, typer.Option(help="Folder of a pipeline trained on Toyland; else the bundle.")
-    ] = None,
-    probe: Annotated[Path, typer.Option(help="Folder of the probe.")] = Path("models/probes/first"),
-    branches: Annotated[
-        list[str], typer.Option("--branches", help="Rows that see the reference; repeat.")
-    ] = ["image", "both"],  # noqa: B006
-    count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a picture each.")] = 512,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of subjects, prompts and noise.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder of pictures and rows.")] = Path("out/ablation"),
-) -> None:
-    """Compare adapters, with and without DDS, on references that disagree with their prompts.
-
-    Stopped, the same command goes on; rows go to `rows.jsonl`, with the hash of each checkpoint.
-    """
-    from dynaip.adapter.config import BRANCHES
-    from dynaip.evaluation.ablation import Bench, ablation_row
-    from dynaip.evaluation.generation import FluxGenerator, PersonalGenerator, hash_weights
-    from dynaip.evaluation.probe import Probe
-    from dynaip.evaluation.truth.references import conflict_trials
-
-    named = [entry.partition("=") for entry in adapters]
-    if wrong := [entry for entry in named if not entry[0] or not entry[2]]:
-        raise ValueError(f"--adapter is NAME=FOLDER; got {''.join(wrong[0])!r}.")
-    if unknown := sorted(set(branches) - set(BRANCHES)):
-        raise ValueError(f"--branches is one of {', '.join(BRANCHES)}; got {unknown[0]!r}.")
-    folder = model or miniature_folder()
-    pipe, reader = load_model(str(folder)), Probe.from_pretrained(probe)
-    weights = hash_weights(folder / "transformer")
-    settings: dict[str, Any] = {"steps": steps, "guidance": guidance}
-    with progress_bar() as progress:
-        bar = progress.add_task("pictures", total=count * (1 + len(named) * len(branches)))
-        bench = Bench(
-            trials=conflict_trials(count, seed),
-            probe=reader,
-            autoencoder=pipe.vae,
-            folder=out / "pictures",
-            reference_size=cast(Any, pipe.image_encoder).config.image_size,
-            on_pictures=lambda done: progress.advance(bar, done),
-        )
-        ceiling = bench.ceiling()
-        alone = FluxGenerator(pipe, weights=weights, **settings)
-        base = bench.reading("base", alone)
-        rows = [ablation_row("base", alone, base, base, ceiling, bench)]
-        for name, _, path in named:
-            with load_adapter(path).to(pipe.device, pipe.dtype).attach(pipe) as personal:
-                hashes = (weights, hash_weights(Path(path)))
-                for rows_that_see in cast(Any, branches):
-                    way = PersonalGenerator(
-                        personal, weights=hashes, branches=rows_that_see, **settings
-                    )
-                    title = f"{name}-{rows_that_see}"
-                    made = bench.reading(title, way)
-                    rows.append(ablation_row(title, way, made, base, ceiling, bench))
-    marks = {"probe": hash_weights(probe), "seed": seed}
-    lines = [json.dumps(row | marks) + "\n" for row in rows]
-    (out / "rows.jsonl").write_text("".join(lines))
-    Console().print(f"{len(rows)} rows are in {out / 'rows.jsonl'}.", soft_wrap=True)
-
-
 def _own_adapter(folder: Path) -> Path | None:
     """The model's adapter; a base that has none yet is measured by itself."""
     return folder / "adapter" if (folder / "adapter").is_dir() else None
@@ -326,7 +259,7 @@ def _systems(
     pipe: FluxPipeline, folder: Path, adapter: Path | None, steps: int, guidance: float
 ) -> Systems:
     """The base by itself, and with the adapter on image rows and on all rows."""
-    from dynaip.evaluation.generation import FluxGenerator, PersonalGenerator, hash_weights
+    from dynaip.evaluation.generation import FluxGenerator, PersonalGenerator, Use, hash_weights
     from dynaip.evaluation.suite import WAYS, Systems
 
     weights = hash_weights(folder / "transformer")
@@ -338,7 +271,7 @@ def _systems(
         group: PersonalGenerator(
             personal,
             weights=(weights, hash_weights(adapter)),
-            branches=branches,
+            use=Use(branches=branches),
             steps=steps,
             guidance=guidance,
         )
@@ -361,9 +294,9 @@ def _cost(systems: Systems, folder: Path, adapter: Path | None, out: Path) -> li
     command += ["--prompt", request.prompt, "--seed", "0", "--out", str(out / "cost.png")]
     for setting in ("steps", "guidance"):
         command += [f"--{setting}", str(systems.base.identity[setting])]
-    if adapter is not None and request.reference is not None:
+    if adapter is not None:
         reference = out / "cost-reference.png"
-        Image.fromarray(request.reference).save(reference)
+        Image.fromarray(request.references[0]).save(reference)
         command += ["--adapter", str(adapter), "--reference", str(reference)]
     generator = next(iter(systems.adapters.values()), systems.base)
     return cost_figures(lambda: generator([request]), command)

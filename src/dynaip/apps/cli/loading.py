@@ -26,6 +26,10 @@ def miniature_folder() -> Path:
     return here if here.is_dir() else Path(__file__).parents[4] / here
 
 
+# The instruments that belong to Toyland, whatever model they measure.
+PROBES = miniature_folder().parent / "probes"
+
+
 def load_model(model: str | None) -> FluxPipeline:
     """Loads a model; nothing means the miniature.
 

@@ -85,13 +85,16 @@ def bundle(
     target: Annotated[Path, typer.Option(help="Folder to write.")] = Path("models/miniature"),
     recipe: Recipe = "64px",
     runs: Runs = Path("runs/miniature"),
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of an adapter trained on it, to go with it.")
+    ] = None,
 ) -> None:
-    """Put the trained stages together into a folder that FluxPipeline opens."""
+    """Put the trained stages together into a folder that FluxPipeline opens, in 16 bit."""
     from rich.console import Console
 
     from dynaip.miniature import recipe as recipes
 
-    recipes.bundle(recipes.load_recipe(recipe), runs, target)
+    recipes.bundle(recipes.load_recipe(recipe), runs, target, adapter)
     Console().print(f"The miniature is in {target}.")
 
 

@@ -1,0 +1,223 @@
+"""Figures of the evidence, from rows of experiments; matplotlib comes with the extra `figures`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dynaip.analysis.report_figures import COLOURS, MARKERS, blank_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = Mapping[str, Any]
+# Where CP cannot be measured, what it would rest on first.
+STAND_INS = ("cp", "cp_coarse")
+
+
+def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, Path]:
+    """Draws what can be drawn of each experiment.
+
+    Args:
+        rows: By experiment, as `dynaip evaluate experiment` writes them.
+        folder: Where the PNG files go.
+
+    Returns:
+        The files by experiment; one whose rows hold nothing to draw has none.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    drawn = {}
+    for name, members in rows.items():
+        figure = FIGURES[name](members) if name in FIGURES else None
+        if figure is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            drawn[name] = folder / f"{name}.png"
+            figure.savefig(drawn[name], dpi=150)
+    return drawn
+
+
+def _preserved(rows: Sequence[Row]) -> str | None:
+    """The measure of concept preservation that all rows have."""
+    for name in STAND_INS:
+        if all(row[name][0] is not None for row in rows):
+            return name
+    return None
+
+
+def _trade_off(rows: Sequence[Row]) -> Figure | None:
+    """Concept preservation against prompt following, a marker for each way."""
+    points = [row for row in rows if "cp" in row and row["retention"][0] is not None]
+    measure = _preserved(points)
+    if not points or measure is None:
+        return None
+    figure = blank_figure(6.4, 5.0)
+    ax = figure.subplots()
+    for index, row in enumerate(points):
+        x, y = row[measure], row["retention"]
+        ax.errorbar(
+            x[0],
+            y[0],
+            xerr=_reach(x),
+            yerr=_reach(y),
+            fmt=MARKERS[index % len(MARKERS)],
+            color=COLOURS[index % len(COLOURS)],
+            label=_label(row),
+            elinewidth=1,
+        )
+    _name_axes(ax, measure)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return figure
+
+
+def _frontier(rows: Sequence[Row]) -> Figure | None:
+    """CP and PF along lambda: one line for image rows, one for both, from the base on."""
+    measure = _preserved([row for row in rows if "cp" in row])
+    if measure is None:
+        return None
+    base = [row for row in rows if "variant" not in row]
+    figure = blank_figure(6.0, 4.6)
+    ax = figure.subplots()
+    for index, branches in enumerate(("image", "both")):
+        line = [*base, *(row for row in rows if row.get("branches") == branches)]
+        x, y = [row[measure][0] for row in line], [row["retention"][0] for row in line]
+        name = {"image": "image rows (DDS)", "both": "both branches"}[branches]
+        ax.plot(x, y, marker=MARKERS[index], color=COLOURS[index], label=name)
+        for row, left, up in zip(line, x, y, strict=True):
+            text = f"{row['scale']:g}" if "scale" in row else "0"
+            ax.annotate(text, (left, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
+    _name_axes(ax, measure)
+    ax.legend(frameon=False, title="the numbers are lambda", fontsize=8, title_fontsize=8)
+    return figure
+
+
+def _matrices(rows: Sequence[Row]) -> Figure | None:
+    """The transfer matrix of each branch, side by side."""
+    matrices = [row for row in rows if "matrix" in row]
+    if not matrices:
+        return None
+    figure = blank_figure(4.2 * len(matrices) + 0.8, 5.0)
+    axes = figure.subplots(1, len(matrices), squeeze=False, sharey=True)[0]
+    image = None
+    for ax, row in zip(axes, matrices, strict=True):
+        values = np.array(row["matrix"], dtype=float)
+        image = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
+        ax.set_xticks(range(len(row["inputs"])), row["inputs"], rotation=60, ha="right", fontsize=8)
+        ax.set_yticks(range(len(row["outputs"])), row["outputs"], fontsize=8)
+        ax.set_title(f"{row['name']} rows, DTS {_number(row['dts'])}", fontsize=10)
+        for (y, x), value in np.ndenumerate(values):
+            if abs(value) >= 0.1:
+                ax.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=7)
+    axes[0].set_ylabel("read in the picture")
+    figure.supxlabel("changed in the reference", fontsize=9)
+    figure.colorbar(image, ax=list(axes), shrink=0.7)
+    return figure
+
+
+def _simplex(rows: Sequence[Row]) -> Figure | None:
+    """What each mixture of levels keeps, as a triangle for each tier."""
+    manual = [row for row in rows if row.get("granularity")]
+    tiers = [
+        t for t in ("coarse", "mid", "fine") if all(r[f"cp_{t}"][0] is not None for r in manual)
+    ]
+    if not manual or not tiers:
+        return None
+    weights = np.array([row["granularity"] for row in manual])
+    # Low at the left corner, mid at the right one, high at the top.
+    x, y = weights[:, 1] + weights[:, 2] / 2, weights[:, 2] * np.sqrt(3) / 2
+    figure = blank_figure(3.6 * len(tiers) + 0.6, 3.6)
+    for ax, tier in zip(figure.subplots(1, len(tiers), squeeze=False)[0], tiers, strict=True):
+        values = [row[f"cp_{tier}"][0] for row in manual]
+        dots = ax.scatter(x, y, c=values, s=420, cmap="viridis")
+        for left, up, value in zip(x, y, values, strict=True):
+            ax.text(left, up, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white")
+        for corner, text in (((0, -0.1), "low"), ((1, -0.1), "mid"), ((0.5, 0.97), "high")):
+            ax.text(*corner, text, ha="center", va="center", fontsize=9)
+        ax.set(title=f"{tier} tier", xlim=(-0.15, 1.15), ylim=(-0.18, 1.05), aspect="equal")
+        ax.axis("off")
+        figure.colorbar(dots, ax=ax, shrink=0.6)
+    return figure
+
+
+def _responses(rows: Sequence[Row]) -> Figure | None:
+    """How each coefficient answers an added detail, beside the shuffled control."""
+    changes = [row for row in rows if "response" in row]
+    if not changes:
+        return None
+    figure = blank_figure(3.4 * len(changes) + 0.4, 3.4)
+    axes = figure.subplots(1, len(changes), squeeze=False, sharey=True)[0]
+    for ax, row in zip(axes, changes, strict=True):
+        for offset, (kind, colour) in enumerate((("response", 0), ("shuffled", 7))):
+            for level, interval in enumerate(row[kind]):
+                ax.errorbar(
+                    level + 0.2 * offset,
+                    interval[0],
+                    yerr=_reach(interval),
+                    fmt=MARKERS[offset],
+                    color=COLOURS[colour],
+                    label=kind if level == 0 else None,
+                )
+        ax.axhline(0, color="#d5d0c4", linewidth=0.9, zorder=0)
+        ax.set_xticks(range(3), ["low", "mid", "high"])
+        ax.set_title(_label(row), fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("change of the coefficient")
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _outcomes(rows: Sequence[Row]) -> Figure | None:
+    """What became of the pictures of several subjects, as stacked bars."""
+    if not rows:
+        return None
+    kinds = list(rows[0]["outcomes"])
+    figure = blank_figure(7.6, 0.42 * len(rows) + 1.2)
+    ax = figure.subplots()
+    left = np.zeros(len(rows))
+    for index, kind in enumerate(reversed(kinds)):
+        shares = np.array([row["outcomes"][kind] for row in rows])
+        ax.barh(range(len(rows)), shares, left=left, color=COLOURS[index], label=kind)
+        left += shares
+    ax.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1), xlabel="share of the pictures")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return figure
+
+
+def _name_axes(ax: Axes, measure: str) -> None:
+    names = {"cp": "concept preservation (CP)", "cp_coarse": "CP, coarse tier"}
+    ax.set(xlabel=names[measure], ylabel="prompt following, over the base's own")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _reach(interval: Sequence[float | None]) -> list[list[float]] | None:
+    value, low, high = interval
+    if value is None or low is None or high is None:
+        return None
+    # Of few pictures, the middle of the draws may lie beside the estimate.
+    return [[max(0.0, value - low)], [max(0.0, high - value)]]
+
+
+def _label(row: Row) -> str:
+    return f"{row['variant']}, {row['name']}" if "variant" in row else str(row["name"])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
+    "table": _trade_off,
+    "branches": _matrices,
+    "strength": _frontier,
+    "granularity": _simplex,
+    "router": _responses,
+    "several": _outcomes,
+}

@@ -1,0 +1,141 @@
+"""`dynaip evaluate experiment` and `evidence`: the paper's claims, tried on the miniature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dynaip.apps.cli.drawing import progress_bar
+from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.progress import Progress, TaskID
+
+ROWS = Path("out/evidence")
+
+
+def experiment(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="table, branches, strength, granularity, router, several, or all."),
+    ],
+    adapters: Annotated[
+        list[str],
+        typer.Option("--adapter", help="NAME=FOLDER, repeat for each; the first is the method's."),
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a pipeline trained on Toyland; else the bundle.")
+    ] = None,
+    probe: Annotated[Path, typer.Option(help="Folder of the probe.")] = PROBES / "first",
+    detector: Annotated[
+        Path, typer.Option(help="Folder of the detector, for several subjects.")
+    ] = PROBES / "detector",
+    count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a picture each.")] = 128,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
+    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of subjects, prompts and noise.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of rows and pictures.")] = ROWS,
+) -> None:
+    """Try the paper's claims; every row names the checkpoints that it is about.
+
+    References disagree with their prompts in everything that the prompt is about. Stopped, the same
+    command goes on: pictures are kept, and rows are a function of them.
+    """
+    import dynaip
+    from dynaip.evaluation.detector import Detector
+    from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
+    from dynaip.evaluation.generation import hash_weights
+    from dynaip.evaluation.probe import Probe
+
+    chosen = list(EXPERIMENTS) if names == ["all"] else names
+    if unknown := [name for name in chosen if name not in EXPERIMENTS]:
+        raise ValueError(
+            f"There is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}, or all."
+        )
+    folders = _named(adapters)
+    folder = model or miniature_folder()
+    reader = Probe.from_pretrained(probe)
+    marks = {"dynaip": dynaip.__version__, "probe": hash_weights(probe), "seed": seed}
+    finder = None
+    if "several" in chosen:
+        finder = Detector.from_pretrained(detector)
+        marks["detector"] = hash_weights(detector)
+    pipe = load_model(str(folder))
+    with progress_bar() as progress:
+        laboratory = Laboratory(
+            pipe=pipe,
+            model=folder,
+            adapters=folders,
+            probe=reader,
+            finder=finder,
+            folder=out / "pictures",
+            count=count,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            progress=_Bar(progress),
+        )
+        for name in chosen:
+            rows = [{"experiment": name, **row, **marks} for row in EXPERIMENTS[name](laboratory)]
+            _write_rows(rows, out / f"{name}.jsonl")
+            progress.console.print(f"{len(rows)} rows are in {out / f'{name}.jsonl'}.")
+
+
+def _named(adapters: list[str]) -> Mapping[str, Path]:
+    """Folders by name, in the order given."""
+    folders = {}
+    for entry in adapters:
+        name, _, path = entry.partition("=")
+        if not name or not path:
+            raise ValueError(f"--adapter is NAME=FOLDER; got {entry!r}.")
+        if not Path(path).is_dir():
+            raise ValueError(f"There is no adapter in {path}; check --adapter {name}.")
+        folders[name] = Path(path)
+    return folders
+
+
+def _write_rows(rows: list[dict[str, Any]], path: Path) -> None:
+    """All rows of an experiment at once; what is not a number becomes null."""
+    from dynaip.evaluation.evidence import jsonable
+
+    partial = path.with_suffix(".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text("".join(json.dumps(jsonable(row)) + "\n" for row in rows))
+    partial.replace(path)
+
+
+class _Bar:
+    """One bar that names the set of pictures that is being made."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.bars: dict[str, TaskID] = {}
+
+    def __call__(self, name: str, total: int, done: int) -> None:
+        for other in [each for each in self.bars if each != name]:
+            self.progress.remove_task(self.bars.pop(other))
+        if name not in self.bars:
+            self.bars[name] = self.progress.add_task(name, total=total)
+        self.progress.advance(self.bars[name], done)
+
+
+def evidence(
+    rows: Annotated[Path, typer.Option(help="Folder that `experiment` wrote.")] = ROWS,
+    out: Annotated[Path, typer.Option(help="Folder of the page and its figures.")] = Path(
+        "docs/evidence"
+    ),
+) -> None:
+    """Write the page of evidence: a table and a figure for each experiment that has been run."""
+    from dynaip.analysis.evidence_figures import draw_evidence
+    from dynaip.evaluation.evidence import read_rows, write_evidence
+
+    found = read_rows(rows)
+    figures = draw_evidence(found, out)
+    page = write_evidence(found, figures, out)
+    Console().print(f"{len(found)} experiments: {page}.", soft_wrap=True)

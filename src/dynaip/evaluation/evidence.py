@@ -1,0 +1,255 @@
+"""The page of evidence: rows of experiments as tables, each number traceable to its row."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dynaip.evaluation.miniature import PROMPTED
+from dynaip.evaluation.statistics import Interval
+from dynaip.evaluation.tables import Cell, Table, markdown
+from dynaip.evaluation.truth.granularity import frontier_area, isotonic_slope
+from dynaip.evaluation.truth.preservation import TIERS
+
+Row = Mapping[str, Any]
+Rows = Mapping[str, Sequence[Row]]
+PAGE = "tables.md"
+
+
+def jsonable(value: Any) -> Any:
+    """The same in lists, dictionaries and numbers; what is not a number becomes null."""
+    if isinstance(value, Mapping):
+        return {name: jsonable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def read_rows(folder: Path) -> dict[str, list[Row]]:
+    """Rows by experiment, in the order of the page.
+
+    Raises:
+        ValueError: There are none, or a file is broken.
+    """
+    found: dict[str, list[Row]] = {}
+    for name in TABLES:
+        path = folder / f"{name}.jsonl"
+        if not path.is_file():
+            continue
+        try:
+            found[name] = [json.loads(line) for line in path.read_text().splitlines()]
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{path} is broken ({error}); remove it and run the experiment again."
+            ) from error
+    if not found:
+        raise ValueError(f"There are no rows in {folder}; run `dynaip evaluate experiment` first.")
+    return found
+
+
+def write_evidence(rows: Rows, figures: Mapping[str, Path], folder: Path) -> Path:
+    """Writes the page with a table, its figure and its provenance for each experiment.
+
+    Args:
+        rows: By experiment; see `read_rows`.
+        figures: Pictures in `folder`, by experiment.
+        folder: Where the page goes.
+    """
+    parts = [
+        "# Tables of the evidence\n",
+        "Made by `dynaip evaluate evidence` from the rows beside it. Parentheses hold 95 % "
+        "intervals, bootstrapped over subjects; a dash is what could not be measured.\n",
+    ]
+    for name, members in rows.items():
+        parts += [markdown(table) for table in TABLES[name](members)]
+        if name in figures:
+            parts.append(f"![{name}]({figures[name].name})\n")
+        parts.append(_provenance(name, members))
+    path = folder / PAGE
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(parts))
+    return path
+
+
+def _provenance(name: str, rows: Sequence[Row]) -> str:
+    """Which checkpoints, how many pictures, and what the instruments could read."""
+    adapters = {row["variant"]: row["adapter"] for row in rows if "adapter" in row}
+    said = {key: rows[0].get(key) for key in ("base", "probe", "detector", "seed", "dynaip")}
+    words = [f"{key} `{value}`" for key, value in said.items() if value is not None]
+    words += [f"adapter {variant} `{digest}`" for variant, digest in adapters.items()]
+    return f"Rows: `{name}.jsonl`, {rows[-1]['pictures']} pictures a row; {', '.join(words)}.\n"
+
+
+def _measures(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
+    """CP by tier, what is kept of each factor, prompt following, leaks and copying."""
+    measured = [row for row in rows if "cp" in row]
+    factors = [factor for factors in TIERS.values() for factor in factors]
+    columns = ("", "CP", *TIERS, *factors, "PF retention", *(f"leak {f}" for f in PROMPTED), "CPI")
+    return Table(
+        title=title,
+        columns=tuple(column.replace("_", " ") for column in columns),
+        rows=tuple(
+            (
+                _name(row),
+                _interval(row["cp"]),
+                *(_interval(row[f"cp_{tier}"]) for tier in TIERS),
+                *(_kept(row["factors"], factor) for factor in factors),
+                _interval(row["retention"]),
+                *(_interval(row["leak"][factor]) for factor in PROMPTED),
+                _interval(row["copy_paste"]),
+            )
+            for row in measured
+        ),
+        notes=(*_unmeasurable(measured), *notes),
+    )
+
+
+def _name(row: Row) -> str:
+    return f"{row['variant']}: {row['name']}" if "variant" in row else str(row["name"])
+
+
+def _interval(ends: Sequence[float | None]) -> Cell:
+    value, low, high = (math.nan if end is None else end for end in ends)
+    return None if math.isnan(value) else Interval(value, low, high)
+
+
+def _kept(factors: Mapping[str, Mapping[str, Any]], factor: str) -> Cell:
+    """Accuracy between chance and ceiling."""
+    score = factors.get(factor)
+    if score is None or score["accuracy"] is None or not score["count"]:
+        return None
+    room = score["ceiling"] - score["chance"]
+    return (score["accuracy"] - score["chance"]) / room if room > 0 else None
+
+
+def _unmeasurable(rows: Sequence[Row]) -> list[str]:
+    weak = {
+        factor: score["ceiling"]
+        for factor, score in rows[0]["factors"].items()
+        if not score["measurable"]
+    }
+    if not weak:
+        return []
+    words = ", ".join(f"{name.replace('_', ' ')} {share:.2f}" for name, share in weak.items())
+    return [
+        f"Not measurable with this probe, and in no average (its accuracy on perfect pictures): "
+        f"{words}."
+    ]
+
+
+def _table(rows: Sequence[Row]) -> list[Table]:
+    return [_measures("Table 2: decoupling and fusion", rows)]
+
+
+def _branches(rows: Sequence[Row]) -> list[Table]:
+    matrices = [row for row in rows if "matrix" in row]
+    tables = [_measures("What each branch carries (Section B.6)", rows)]
+    for row in matrices:
+        lines = zip(row["outputs"], row["matrix"], strict=True)
+        tables.append(
+            Table(
+                title=f"Transfer, reference on {row['name']} rows",
+                columns=("read in the picture", *(f"{n} changed" for n in row["inputs"])),
+                rows=tuple((output, *values) for output, values in lines),
+                notes=(
+                    f"DTS {_shown(row['dts'])}. On the diagonal, how much more often the new value "
+                    "is read; elsewhere, how much more often the factor changes than when the "
+                    "reference is moved by a pixel.",
+                ),
+            )
+        )
+    return tables
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _strength(rows: Sequence[Row]) -> list[Table]:
+    notes = []
+    for branches in ("image", "both"):
+        points = [r for r in rows if r.get("branches") == branches and r["cp"][0] is not None]
+        if points:
+            area = frontier_area([r["cp"][0] for r in points], [r["retention"][0] for r in points])
+            notes.append(f"Area under the frontier of CP and PF retention, {branches}: {area:.3f}.")
+    return [_measures("Decoupling against lambda (Section 4.1)", rows, notes)]
+
+
+def _granularity(rows: Sequence[Row]) -> list[Table]:
+    notes = []
+    manual = [row for row in rows if row.get("granularity")]
+    for level, tier in enumerate(("fine", "mid", "coarse")):
+        points = [row for row in manual if row[f"cp_{tier}"][0] is not None]
+        if points:
+            weights = [row["granularity"][level] for row in points]
+            slope = isotonic_slope(weights, [row[f"cp_{tier}"][0] for row in points])
+            name = ("low", "mid", "high")[level]
+            notes.append(f"Isotonic slope of the {tier} tier over the {name} level: {slope:.3f}.")
+    return [
+        _measures("Manual granularity, low/mid/high in thirds (Sections B.4, B.8)", rows, notes)
+    ]
+
+
+def _router(rows: Sequence[Row]) -> list[Table]:
+    levels = ("low", "mid", "high")
+    means = [row for row in rows if "mean" in row]
+    kinds = [
+        Table(
+            title=f"Router coefficients of {row['variant']}, by kind of subject",
+            columns=("kind", *levels),
+            rows=(
+                ("all", *row["mean"]),
+                *((kind, *values) for kind, values in row["kinds"].items()),
+            ),
+        )
+        for row in means
+    ]
+    changes = [row for row in rows if "response" in row]
+    answers = Table(
+        title="Change of the coefficients when a detail is added to the same subject",
+        columns=("detail", *levels, *(f"{level}, shuffled" for level in levels)),
+        rows=tuple(
+            (_name(row), *(_interval(each) for each in (*row["response"], *row["shuffled"])))
+            for row in changes
+        ),
+    )
+    return [*kinds, answers] if changes else kinds
+
+
+def _several(rows: Sequence[Row]) -> list[Table]:
+    kinds = list(rows[0]["outcomes"])
+    read = ", ".join(name.replace("_", " ") for name in rows[0]["ceilings"])
+    return [
+        Table(
+            title="Several subjects: whose looks are on whom (Section 4.3)",
+            columns=("", "own", "another's", "nobody's", "confusion", *kinds, "composition gap"),
+            rows=tuple(
+                (
+                    row["name"],
+                    row["own"],
+                    row["other"],
+                    row["novel"],
+                    _interval(row["confusion"]),
+                    *(row["outcomes"][kind] for kind in kinds),
+                    _interval(row["composition_gap"]),
+                )
+                for row in rows
+            ),
+            notes=(f"Read off each subject: {read}.",),
+        )
+    ]
+
+
+TABLES: dict[str, Callable[[Sequence[Row]], list[Table]]] = {
+    "table": _table,
+    "branches": _branches,
+    "strength": _strength,
+    "granularity": _granularity,
+    "router": _router,
+    "several": _several,
+}

@@ -1,0 +1,148 @@
+"""What experiments share: a base, adapters, instruments, and a folder for pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from diffusers import FluxPipeline
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from dynaip.adapter.model import DynaIPAdapter
+from dynaip.evaluation.ablation import Bench, ablation_row
+from dynaip.evaluation.generation import (
+    FluxGenerator,
+    Generator,
+    PersonalGenerator,
+    Request,
+    Use,
+    hash_weights,
+    make_pictures,
+)
+from dynaip.evaluation.miniature import Trial
+from dynaip.evaluation.probe import Probe
+from dynaip.evaluation.truth.casting import InstanceFinder
+from dynaip.evaluation.truth.references import conflict_trials
+from dynaip.pipeline.flux import PersonalPipeline
+
+Row = dict[str, Any]
+Put = Callable[[Use], PersonalGenerator]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Laboratory:
+    """Everything that experiments are made with.
+
+    Attributes:
+        pipe: The base, at its own picture size.
+        model: Its folder, for the hash of its weights.
+        adapters: Folders by the names that rows get. The first is the paper's own; experiments
+            that take one adapter take that one.
+        probe: Reads pictures.
+        finder: Finds subjects, whoever they are; needed for several subjects only.
+        folder: Keeps the pictures.
+        count: Pictures of each way.
+        seed: Of subjects, prompts and noise.
+        steps, guidance: Of the sampler.
+        batch_size: Pictures a call.
+        progress: Called with the name of a set of pictures, its size, and how many more are done.
+    """
+
+    pipe: FluxPipeline
+    model: Path
+    adapters: Mapping[str, Path]
+    probe: Probe
+    folder: Path
+    finder: InstanceFinder | None = None
+    count: int = 128
+    seed: int = 0
+    steps: int = 20
+    guidance: float = 3.5
+    batch_size: int = 32
+    progress: Callable[[str, int, int], Any] = lambda name, total, done: None
+
+    @property
+    def reference_size(self) -> int:
+        """Side of a reference in pixels, the image encoder's."""
+        return cast(Any, self.pipe.image_encoder).config.image_size
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """Held-out subjects, in references that disagree with their prompts."""
+        return conflict_trials(self.count, self.seed)
+
+    @cached_property
+    def base(self) -> FluxGenerator:
+        """The base by itself."""
+        return FluxGenerator(
+            self.pipe, weights=self._base_hash, steps=self.steps, guidance=self.guidance
+        )
+
+    @property
+    def first(self) -> str:
+        """Name of the adapter that single-adapter experiments are about."""
+        return next(iter(self.adapters))
+
+    @cached_property
+    def _base_hash(self) -> str:
+        return hash_weights(self.model / "transformer")
+
+    @contextlib.contextmanager
+    def attached(self, name: str) -> Iterator[tuple[PersonalPipeline, Put]]:
+        """An adapter on the base, and what makes a generator of each way of using it."""
+        path = self.adapters[name]
+        adapter = DynaIPAdapter.from_pretrained(str(path)).eval()
+        with adapter.to(self.pipe.device, self.pipe.dtype).attach(self.pipe) as personal:
+            hashes = (self._base_hash, hash_weights(path))
+
+            def put(use: Use) -> PersonalGenerator:
+                return PersonalGenerator(
+                    personal, weights=hashes, use=use, steps=self.steps, guidance=self.guidance
+                )
+
+            yield personal, put
+
+    def bench(self, name: str) -> Bench:
+        """Where the trials' pictures of an experiment are made and read."""
+        return Bench(
+            trials=self.trials,
+            probe=self.probe,
+            autoencoder=self.pipe.vae,
+            folder=self.folder,
+            reference_size=self.reference_size,
+            batch_size=self.batch_size,
+            on_pictures=lambda done: self.progress(name, self.count, done),
+        )
+
+    def pictures(
+        self, name: str, generator: Generator, requests: Sequence[Request]
+    ) -> UInt8[ndarray, "b y x 3"]:
+        """Pictures of other requests than the trials'; the missing ones are made."""
+        return make_pictures(
+            generator,
+            requests,
+            self.folder / name,
+            batch_size=self.batch_size,
+            on_pictures=lambda done: self.progress(name, len(requests), done),
+        )
+
+    def base_row(self) -> Row:
+        """The measures of the base, which sees no reference."""
+        bench = self.bench("base")
+        reading = bench.reading("base", self.base)
+        return ablation_row("base", self.base, reading, reading, bench.ceiling(), bench)
+
+    def rows(self, adapter: str, uses: Mapping[str, Use]) -> Iterator[Row]:
+        """The measures of an adapter, used in each way."""
+        base = self.bench("base").reading("base", self.base)
+        with self.attached(adapter) as (_, put):
+            for name, use in uses.items():
+                way, bench = put(use), self.bench(f"{adapter}, {name}")
+                made = bench.reading(adapter, way)
+                row = ablation_row(name, way, made, base, bench.ceiling(), bench)
+                yield {"variant": adapter, **row}

@@ -1,0 +1,236 @@
+"""Several subjects: whose looks end up on whom (Section 4.3), by branches and by overlap rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from dynaip.adapter.attention import OVERLAPS
+from dynaip.evaluation.crops import Box
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.figures import MEASURABLE
+from dynaip.evaluation.generation import Generator, Request, Use
+from dynaip.evaluation.miniature import decoded
+from dynaip.evaluation.truth.casting import InstanceFinder, read_cast, slots_of
+from dynaip.evaluation.truth.confusion import (
+    OUTCOMES,
+    Cast,
+    Thresholds,
+    calibrate,
+    composition_gap,
+    identity_shares,
+    outcomes,
+)
+from dynaip.miniature.toyland import Spec, caption, render, sample_spec, segment
+
+STREAM = 11
+COUNTS = (2, 3)
+NAMED = ("category", "position", "scene")
+# A subject's place is the box of its mask and so much around it, as a share of the picture.
+ROOM = 0.04
+USES: Mapping[str, Use] = {
+    **{f"image, {overlap}": Use(overlap=overlap) for overlap in OVERLAPS},
+    "both, sum": Use(branches="both"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """A picture of one or several subjects that is asked for.
+
+    Attributes:
+        target: What it should show; nobody is hidden, nobody wears anybody.
+        sources: The picture that each subject's reference is cut from.
+        prompt: Names the categories, where everybody stands, and the scene.
+        seed: Of the noise.
+    """
+
+    target: Spec
+    sources: tuple[Spec, ...]
+    prompt: str
+    seed: int
+
+    @classmethod
+    def draw(cls, seed: int, index: int, count: int) -> Group:
+        """Held-out subjects, side by side. No string of two letters: probes read single ones."""
+        rng = np.random.default_rng([STREAM, seed, count, index])
+        while True:
+            target = sample_spec(rng, subjects=count, split="test", action="next to")
+            if all(len(actor.concept.glyph) < 2 for actor in target.actors):
+                break
+        sources = tuple(sample_spec(rng, concepts=[actor.concept]) for actor in target.actors)
+        prompt = caption(target, rng, name=NAMED)
+        return cls(target=target, sources=sources, prompt=prompt, seed=int(rng.integers(2**31)))
+
+    def alone(self, index: int) -> Group:
+        """One of them in the same place and the same scene, without the others."""
+        target = dataclasses.replace(self.target, actors=(self.target.actors[index],), action=None)
+        rng = np.random.default_rng([self.seed, index])
+        return Group(
+            target=target,
+            sources=(self.sources[index],),
+            prompt=caption(target, rng, name=NAMED),
+            seed=self.seed,
+        )
+
+    def request(self, reference_size: int, size: int) -> Request:
+        """What a generator of pictures of `size` pixels is asked: everybody in their boxes."""
+        return Request(
+            prompt=self.prompt,
+            seed=self.seed,
+            references=tuple(segment(source, size=reference_size) for source in self.sources),
+            boxes=tuple(_fractions(box, size) for box in slots_of(self.target, size)),
+        )
+
+
+def _fractions(box: Box, size: int) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (edge / size for edge in box)
+    return (
+        max(0.0, left - ROOM),
+        max(0.0, top - ROOM),
+        min(1.0, right + ROOM),
+        min(1.0, bottom + ROOM),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """How well the instruments read perfect pictures of the same groups.
+
+    Attributes:
+        ceilings: Accuracy of each factor that is measurable in such pictures.
+        confusions: P(read | true) of each, a row per true value.
+        thresholds: What a correct picture rarely exceeds.
+    """
+
+    ceilings: Mapping[str, float]
+    confusions: Mapping[str, Float[np.ndarray, "v v"]]
+    thresholds: Thresholds
+
+
+def run(laboratory: Laboratory) -> Iterator[Row]:
+    """Confusion and its kinds for two and three subjects, and what company costs.
+
+    Raises:
+        ValueError: There is no detector, or the probe reads nothing well enough beside others.
+    """
+    finder = laboratory.finder
+    if finder is None:
+        raise ValueError(
+            "Several subjects are found by a detector; train one with "
+            "`dynaip evaluate train-detector`."
+        )
+    with laboratory.attached(laboratory.first) as (_, put):
+        for count in COUNTS:
+            groups = [
+                Group.draw(laboratory.seed, index, count) for index in range(laboratory.count)
+            ]
+            yardstick = _yardstick(laboratory, finder, groups)
+            for name, use in USES.items():
+                way = put(use)
+                yield {
+                    "name": f"{count} subjects, {name}",
+                    "variant": laboratory.first,
+                    **way.identity,
+                    "subjects": count,
+                    "pictures": len(groups),
+                    "ceilings": dict(yardstick.ceilings),
+                    **_measures(laboratory, finder, groups, way, yardstick),
+                }
+
+
+def _measures(
+    laboratory: Laboratory,
+    finder: InstanceFinder,
+    groups: Sequence[Group],
+    way: Generator,
+    yardstick: Yardstick,
+) -> Row:
+    cast = _seen(laboratory, finder, groups, way, yardstick)
+    shares = identity_shares(cast, yardstick.ceilings)
+    kinds = Counter(outcomes(cast, yardstick.confusions, yardstick.thresholds))
+    alone = [
+        _seen(laboratory, finder, [group.alone(index) for group in groups], way, yardstick)
+        for index in range(cast.present.shape[1])
+    ]
+    apart = np.concatenate([_right(each) for each in alone], axis=1)
+    return {
+        "own": shares.own,
+        "other": shares.other,
+        "novel": shares.novel,
+        "confusion": list(shares.confusion),
+        "outcomes": {kind: kinds[kind] / len(groups) for kind in OUTCOMES},
+        "composition_gap": list(composition_gap(_right(cast), apart, cast.clusters)),
+    }
+
+
+def _seen(
+    laboratory: Laboratory,
+    finder: InstanceFinder,
+    groups: Sequence[Group],
+    way: Generator,
+    yardstick: Yardstick,
+) -> Cast:
+    """What the instruments find in pictures of groups, of what can be measured."""
+    size = laboratory.probe.config.size
+    requests = [group.request(laboratory.reference_size, size) for group in groups]
+    pictures = laboratory.pictures(f"{len(groups[0].sources)} subjects", way, requests)
+    targets = [group.target for group in groups]
+    cast = read_cast(laboratory.probe, finder, targets, pictures)
+    return _only(cast, list(yardstick.ceilings))
+
+
+def _yardstick(
+    laboratory: Laboratory, finder: InstanceFinder, groups: Sequence[Group]
+) -> Yardstick:
+    size = laboratory.probe.config.size
+    targets = [group.target for group in groups]
+    perfect = np.stack([render(target, size).image for target in targets])
+    cast = read_cast(laboratory.probe, finder, targets, decoded(laboratory.pipe.vae, perfect))
+    accuracy = {
+        factor: float((cast.read[factor] == wanted)[cast.present & (wanted >= 0)].mean())
+        for factor, wanted in cast.wanted.items()
+    }
+    ceilings = {factor: share for factor, share in accuracy.items() if share >= MEASURABLE}
+    if not ceilings:
+        raise ValueError(
+            f"The probe reads no factor right in {MEASURABLE:.0%} of perfect pictures of several "
+            f"subjects (the best is {max(accuracy.values()):.0%}); train it for longer."
+        )
+    cast = _only(cast, list(ceilings))
+    confusions = {
+        factor: _confusion(cast.wanted[factor], cast.read[factor], cast.options[factor])
+        for factor in ceilings
+    }
+    return Yardstick(
+        ceilings=ceilings, confusions=confusions, thresholds=calibrate(cast, confusions)
+    )
+
+
+def _confusion(
+    wanted: Int[np.ndarray, "b n"], read: Int[np.ndarray, "b n"], options: int
+) -> Float[np.ndarray, "v v"]:
+    """P(read | true), with one imaginary reading of every kind so that none is impossible."""
+    counts = np.ones((options, options))
+    known = wanted >= 0
+    np.add.at(counts, (wanted[known], read[known]), 1)
+    return counts / counts.sum(1, keepdims=True)
+
+
+def _only(cast: Cast, factors: Sequence[str]) -> Cast:
+    return dataclasses.replace(
+        cast,
+        options={factor: cast.options[factor] for factor in factors},
+        wanted={factor: cast.wanted[factor] for factor in factors},
+        read={factor: cast.read[factor] for factor in factors},
+    )
+
+
+def _right(cast: Cast) -> Bool[np.ndarray, "b n"]:
+    """Where a subject is there and all that can be measured of it is right."""
+    right = [cast.read[factor] == cast.wanted[factor] for factor in cast.options]
+    return cast.present & np.all(right, axis=0)

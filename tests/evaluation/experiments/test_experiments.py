@@ -1,0 +1,193 @@
+"""The experiments: systems of known worth go through them, and a tiny model runs them all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from knowing import SIZE, Knowing
+
+from dynaip.analysis.evidence_figures import draw_evidence
+from dynaip.evaluation.detector import Detector, DetectorConfig
+from dynaip.evaluation.evidence import jsonable, read_rows, write_evidence
+from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
+from dynaip.evaluation.experiments.branches import CHANGED, changed, transfer_matrix
+from dynaip.evaluation.experiments.several import Group
+from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
+from dynaip.evaluation.generation import Request
+from dynaip.evaluation.probe import Probe, ProbeConfig
+from dynaip.evaluation.truth.references import copy_source, with_concepts
+from dynaip.miniature.toyland import Spec, is_held_out, render, segment
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny.pipeline().save_pretrained(folder)
+    tiny.adapter().save_pretrained(folder / "adapter")
+    return folder
+
+
+def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laboratory:
+    return Laboratory(
+        pipe=tiny.pipeline(),
+        model=model,
+        adapters={"full": model / "adapter"},
+        probe=probe,
+        finder=Detector(DetectorConfig(size=SIZE, widths=(4, 4, 4), threshold=0.0)),
+        folder=folder,
+        count=count,
+        steps=1,
+    )
+
+
+class Copier:
+    """Draws what `show` makes of the picture that the reference was cut from."""
+
+    def __init__(self, probe: Knowing, lab: Laboratory, show: Callable[[Spec, Spec], Spec]) -> None:
+        self.identity = {"adapter": "copier"}
+        self.probe, self.show, self.size = probe, show, lab.reference_size
+        self.sources: dict[bytes, Spec] = {}
+        self.targets = {trial.seed: trial.target for trial in lab.trials}
+        for trial in lab.trials:
+            for spec in (copy_source(trial), *(changed(trial, factor) for factor in CHANGED)):
+                pixels = segment(spec, size=self.size)
+                self.sources[pixels.tobytes()] = spec
+                self.sources[np.roll(pixels, 1, axis=1).tobytes()] = spec
+
+    def __call__(self, requests: Sequence[Request]) -> np.ndarray:
+        pictures = []
+        for request in requests:
+            source = self.sources[request.references[0].tobytes()]
+            pictures.append(self.probe.draw(self.show(source, self.targets[request.seed])))
+        return np.stack(pictures)
+
+
+def keep(source: Spec, target: Spec) -> Spec:
+    """The reference's subject, as the prompt wants it."""
+    return with_concepts(target, [source.actors[0].concept])
+
+
+@pytest.mark.parametrize(
+    ("show", "agnostic", "dts"), [(keep, 0.0, 1.0), (lambda source, _: source, 1.0, 0.0)]
+)
+def test_the_matrix_tells_a_copy_from_the_subject_alone(
+    show: Callable[[Spec, Spec], Spec], agnostic: float, dts: float, model: Path, tmp_path: Path
+) -> None:
+    probe = Knowing()
+    lab = laboratory(model, tmp_path, probe, 12)
+    row = transfer_matrix(lab, "image", Copier(probe, lab, show))
+    matrix = np.array(row["matrix"])
+    for column, factor in enumerate(row["inputs"]):
+        wanted = 1.0 if factor in CONCEPT_FACTORS else agnostic
+        for line, output in enumerate(row["outputs"]):
+            expected = wanted if output == factor else 0.0
+            # By chance another factor may follow: a new main colour may be what the second was.
+            assert matrix[line, column] == pytest.approx(expected, abs=0.01), (output, factor)
+    assert row["dts"] == pytest.approx(dts)
+
+
+def test_one_factor_of_a_reference_is_changed_and_no_other(model: Path, tmp_path: Path) -> None:
+    values = probed_values()
+    for trial in laboratory(model, tmp_path, Knowing(), 20).trials:
+        before = labels([copy_source(trial)], values)
+        for factor in CHANGED:
+            after = labels([changed(trial, factor)], values)
+            differs = {name for name in values if before[name] != after[name]}
+            # Strings of two letters have no label of their own.
+            assert differs == {factor}, (factor, differs)
+    with pytest.raises(ValueError, match="cannot be changed alone"):
+        changed(trial, "scene")
+
+
+def test_groups_are_held_out_and_asked_for_where_they_stand() -> None:
+    for index in range(10):
+        group = Group.draw(0, index, 3)
+        assert all(is_held_out(actor.concept) for actor in group.target.actors)
+        request = group.request(16, SIZE)
+        assert len(request.references) == len(request.boxes) == 3
+        for actor, source, mask, box in zip(
+            group.target.actors,
+            group.sources,
+            render(group.target, SIZE).masks,
+            request.boxes,
+            strict=True,
+        ):
+            assert source.actors[0].concept == actor.concept
+            left, top, right, bottom = (edge * SIZE for edge in box)
+            y, x = np.nonzero(mask)
+            assert left <= x.min() < x.max() < right
+            assert top <= y.min() < y.max() < bottom
+        alone = group.alone(1).request(16, SIZE)
+        assert alone.seed == request.seed
+        assert np.array_equal(alone.references[0], request.references[1])
+        assert len(alone.boxes) == 1
+
+
+def test_a_tiny_model_runs_all_and_its_page_is_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An untrained probe reads nothing well, so the bar is lowered: what counts is the path."""
+    monkeypatch.setattr("dynaip.evaluation.experiments.several.MEASURABLE", 0.0)
+    monkeypatch.setattr("dynaip.evaluation.truth.scores.MEASURABLE", 0.0)
+    config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
+    lab = laboratory(model, tmp_path / "pictures", Probe(config), 4)
+    marks = {"probe": "p", "seed": 0, "dynaip": "0"}
+    for name, experiment in EXPERIMENTS.items():
+        rows = [{"experiment": name, **row, **marks} for row in experiment(lab)]
+        lines = [json.dumps(jsonable(row), allow_nan=False) for row in rows]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    found = read_rows(tmp_path)
+    assert list(found) == list(EXPERIMENTS)
+    assert [row["name"] for row in found["table"]] == ["base", "image", "both"]
+    assert len(found["strength"]) == 13
+    assert [row["scale"] for row in found["strength"][1:3]] == [0.25, 0.5]
+    assert sum(row.get("granularity") is not None for row in found["granularity"]) == 10
+    assert {row["name"] for row in found["router"]} == {"coefficients", "glyph", "fine pattern"}
+    for row in found["several"]:
+        assert sum(row["outcomes"].values()) == pytest.approx(1)
+    assert all(row["adapter"] for rows in found.values() for row in rows if "variant" in row)
+    figures = draw_evidence(found, tmp_path / "page")
+    assert {"branches", "router", "several"} <= figures.keys()
+    page = write_evidence(found, figures, tmp_path / "page").read_text()
+    for words in ("## Table 2", "Transfer, reference on image rows", "branches.png", "composition"):
+        assert words in page
+    assert f"adapter full `{found['table'][1]['adapter']}`" in page
+
+    before = sorted(path.name for path in tmp_path.rglob("pictures/**/*.png"))
+    again = [jsonable(row) for row in EXPERIMENTS["table"](lab)]
+    assert all(row.items() <= old.items() for row, old in zip(again, found["table"], strict=True))
+    assert sorted(path.name for path in tmp_path.rglob("pictures/**/*.png")) == before
+
+
+def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:
+    config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
+    lab = laboratory(model, tmp_path, Probe(config), 2)
+    with pytest.raises(ValueError, match="reads no factor right"):
+        next(EXPERIMENTS["several"](lab))
+    blind = dataclasses.replace(lab, finder=None)
+    with pytest.raises(ValueError, match="train-detector"):
+        next(EXPERIMENTS["several"](blind))
+
+
+def test_the_page_says_what_is_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        read_rows(tmp_path)
+    (tmp_path / "table.jsonl").write_text("{")
+    with pytest.raises(ValueError, match="broken"):
+        read_rows(tmp_path)
+
+
+def test_rows_that_need_a_router_leave_other_fusions_out(model: Path, tmp_path: Path) -> None:
+    tiny.adapter(fusion="add").save_pretrained(tmp_path / "add")
+    probe = Probe(ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4)))
+    lab = laboratory(model, tmp_path, probe, 2)
+    lab = dataclasses.replace(lab, adapters={"add": tmp_path / "add"})
+    assert list(EXPERIMENTS["router"](lab)) == []
+    with pytest.raises(ValueError, match="granularity"):
+        list(EXPERIMENTS["granularity"](lab))
