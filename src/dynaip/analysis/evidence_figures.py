@@ -103,10 +103,9 @@ def _matrices(rows: Sequence[Row]) -> Figure | None:
         return None
     figure = blank_figure(4.2 * len(matrices) + 0.8, 5.0)
     axes = figure.subplots(1, len(matrices), squeeze=False, sharey=True)[0]
-    image = None
     for ax, row in zip(axes, matrices, strict=True):
         values = np.array(row["matrix"], dtype=float)
-        image = ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
+        ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
         ax.set_xticks(range(len(row["inputs"])), row["inputs"], rotation=60, ha="right", fontsize=8)
         ax.set_yticks(range(len(row["outputs"])), row["outputs"], fontsize=8)
         ax.set_title(f"{row['name']} rows, DTS {_number(row['dts'])}", fontsize=10)
@@ -115,7 +114,7 @@ def _matrices(rows: Sequence[Row]) -> Figure | None:
                 ax.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=7)
     axes[0].set_ylabel("read in the picture")
     figure.supxlabel("changed in the reference", fontsize=9)
-    figure.colorbar(image, ax=list(axes), shrink=0.7)
+    figure.colorbar(axes[0].images[0], ax=list(axes), shrink=0.7)
     return figure
 
 

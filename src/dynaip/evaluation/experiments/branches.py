@@ -29,8 +29,8 @@ CHANGED = ("main_colour", "second_colour", "pattern", "glyph", "facing", "postur
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """Measures of the base and of text rows, image rows and both; then a matrix for each."""
     yield laboratory.base_row()
-    uses = {name: Use(branches=name) for name in BRANCHES}
-    yield from laboratory.rows(laboratory.first, uses)
+    uses: dict[Branches, Use] = {name: Use(branches=name) for name in BRANCHES}
+    yield from laboratory.rows(laboratory.first, cast(Mapping[str, Use], uses))
     with laboratory.attached(laboratory.first) as (_, put):
         for name, use in uses.items():
             yield transfer_matrix(laboratory, name, put(use))
