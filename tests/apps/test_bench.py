@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,15 +39,37 @@ def test_a_benchmark_is_answered_in_shards_and_goes_on(
     first = cli("bench", "run", manifest, *options, "--shard", "0/2")
     assert first.code == 0, first.err
     assert "2 pictures made, 0 were there" in first.out
+    # This model reads 12 tokens.
+    assert "4 of 4 prompts are longer than this model reads" in first.err
     rest = cli("bench", "run", manifest, *options)
     assert "2 pictures made, 2 were there" in rest.out
     results = Results.open(out)
     assert results.method.name == "Ours"
     assert set(results.method.weights) == {"transformer", "adapter"}
     assert not results.missing()
-    other = cli("bench", "run", manifest, *options, "--branches", "both")
-    assert other.code == 2
-    assert "choose another folder" in other.err
+    for change in (("--branches", "both"), ("--size", 16)):
+        other = cli("bench", "run", manifest, *options, *change)
+        assert other.code == 2
+        assert "choose another folder" in other.err
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work(manifest: Path, model: Path, tmp_path: Path) -> None:
+    """Started as `accelerate launch` starts several; on CPUs it starts one only."""
+    out = tmp_path / "answers"
+    launch = ("torch.distributed.run", "--nproc-per-node", "2", "-m", "dynaip")
+    run = ("bench", "run", str(manifest), "--out", str(out), "--model", str(model), "--steps", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, *run], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if "pictures made" in line]
+    assert sorted(line[:27] for line in told) == [
+        "Process 0: 2 pictures made,",
+        "Process 1: 2 pictures made,",
+    ]
+    assert not Results.open(out).missing()
+    assert done.stderr.count("prompts are longer") == 1
 
 
 def test_the_base_answers_by_itself(cli: Cli, model: Path, manifest: Path, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_its_own_results_are_taken_over(checkout: Path, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         Image.new("RGB", (8, 8), (200 * red, 0, 0)).save(folder / f"{prompt}_0.png")
         Image.new("RGB", (8, 8), (0, 255, 0)).save(folder / f"{prompt}_1.png")
+    # Of no collection, so nobody's.
+    Image.new("RGB", (8, 8)).save(samples / "tgt_image" / "3_0.png")
     results = import_samples(samples, manifest, tmp_path / "out", "BLIP")
     found = {w.case.id: Image.open(w.path).getpixel((0, 0)) for w in results.pictures()}
     assert found == {

@@ -18,6 +18,7 @@ from dynaip.evaluation.benchmarks.results import Method, Results
 from dynaip.evaluation.benchmarks.running import (
     FluxPainter,
     Way,
+    cut_prompts,
     in_shard,
     paint_missing,
 )
@@ -124,9 +125,16 @@ def test_boxes_scale_and_branches_are_the_way_s(
 
 def test_without_an_adapter_the_base_answers(manifest: Manifest) -> None:
     pipe = tiny.pipeline()
-    picture, settings = FluxPainter(pipe, WAY, size=16)(manifest.cases[0], 7)
+    picture, settings = FluxPainter(pipe, dataclasses.replace(WAY, size=16))(manifest.cases[0], 7)
     assert picture.size == (16, 16)
     assert settings.subjects == ()
+
+
+def test_prompts_that_the_model_cannot_read_whole_are_found(manifest: Manifest) -> None:
+    """This one reads 12 tokens, each a word or a mark, and the tokenizer adds no end."""
+    words = ("dog " * 12, "dog " * 13)
+    cases = [dataclasses.replace(manifest.cases[0], prompt=prompt) for prompt in words]
+    assert cut_prompts(tiny.pipeline(), cases) == cases[1:]
 
 
 def test_a_reference_that_cannot_be_used_names_its_case(

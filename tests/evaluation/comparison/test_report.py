@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from evaluation.comparison.folders import JUDGES, SUBJECTS, random_opinion, rows, source
 
+from dynaip.evaluation.benchmarks.results import Method
 from dynaip.evaluation.comparison.estimates import estimates
 from dynaip.evaluation.comparison.judged import judged
 from dynaip.evaluation.comparison.report import report_tables, trade_offs
@@ -168,6 +169,37 @@ def test_the_self_test_stands_in_the_report(tmp_path: Path) -> None:
     assert dict(zip(table.columns, blind, strict=True))["identical"] is None
 
 
+def test_a_judge_that_was_not_tested_is_told(tmp_path: Path) -> None:
+    told = (dataclasses.replace(row, details={"rubric": "x"}) for row in rows(lambda *_: 3, "eye"))
+    found = source(tmp_path, "ours", told, rows(lambda *_: 3, "probe:x", "truth"))
+    table = report_tables([found])[-1]
+    assert table.rows == (("ours", "eye", "dynaip", "not asked"),)
+
+
+def test_only_what_the_same_judges_said_is_tested(tmp_path: Path) -> None:
+    """The kind judge saw one method only, and would be half of its mean."""
+    opinion = random_opinion(2.0, 5)
+    known = {row.unit: row for row in rows(opinion, "eye")}
+    again = iter(known.values())
+    ours = source(tmp_path, "ours", iter(known.values()), rows(lambda *_: 4, "kind-eye"))
+    rival = source(tmp_path, "rival", again)
+    other = source(tmp_path, "other", rows(lambda *_: 4, "kind-eye"))
+    tables = {table.title: table for table in report_tables([ours, rival])}
+    assert tables["One subject (dynaip)"].rows[0][1].value > 0.6
+    assert {row[3].value for row in tables["Against ours (dynaip)"].rows} == {0}
+    assert "ours by eye, kind-eye; rival by eye" in tables["One subject (dynaip)"].notes[2]
+    assert len(tables["One subject, each judge (dynaip)"].rows) == 3
+    titles = [table.title for table in report_tables([rival, other])]
+    assert not any("Against" in title for title in titles)
+
+
+def test_the_ends_of_the_scale_are_asked_for(sources: list[Source], tmp_path: Path) -> None:
+    copied = source(tmp_path, "copy of the reference", rows(lambda *_: 4, "kind-eye"))
+    for found, missing in (([sources[0]], True), ([sources[0], copied], False)):
+        notes = " ".join(report_tables(found)[0].notes)
+        assert ("ends of the scale are missing" in notes) == missing
+
+
 def test_a_torn_line_is_told(tmp_path: Path) -> None:
     source(tmp_path, "ours", rows(lambda *_: 3, "eye"))
     path = tmp_path / "ours" / "scores" / "scorer-0.jsonl"
@@ -181,6 +213,14 @@ def test_what_makes_no_report_is_refused(sources: list[Source], tmp_path: Path) 
         report_tables([sources[0], sources[0]])
     with pytest.raises(ValueError, match="dynaip judge"):
         report_tables([source(tmp_path, "new")])
+    ours = sources[0].results
+    (first, *others) = ours.manifest.cases
+    for change in ({"prompt": "another"}, {"subjects": others[-1].subjects}, {"truth": {}}):
+        cases = (dataclasses.replace(first, **change), *others)
+        drawn = dataclasses.replace(ours.manifest, cases=cases)
+        rival = dataclasses.replace(ours, manifest=drawn, method=Method(name="rival"))
+        with pytest.raises(ValueError, match="one-0-plain asks ours and rival for different"):
+            report_tables([sources[0], sources[1]._replace(results=rival)])
 
 
 def test_points_for_the_figure(sources: list[Source]) -> None:

@@ -17,6 +17,15 @@ def test_one_pair_reproduces_its_counts() -> None:
     assert fit.ties == pytest.approx(10 / np.sqrt(600))
 
 
+def test_equal_methods_with_many_ties() -> None:
+    """Their strengths are right from the start, and ν is not."""
+    wins = np.array([[[0.0, 10.0], [10.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    ties = np.array([[[0.0, 20.0], [20.0, 0.0]]] * 2)
+    fit = fit_davidson(wins, ties)
+    assert fit.preferred(0, 1) == pytest.approx(0.5)
+    assert fit.ties == pytest.approx([2, np.inf])
+
+
 def test_several_methods_meet_the_likelihood_equations() -> None:
     rng = np.random.default_rng(0)
     wins = rng.integers(1, 20, (2, 4, 4)).astype(float) * (1 - np.eye(4))

@@ -18,6 +18,8 @@ from dynaip.apps.cli.loading import (
 from dynaip.apps.cli.scoring import likeness_rows, truth_rows
 
 if TYPE_CHECKING:
+    from diffusers import FluxPipeline
+
     from dynaip.evaluation.benchmarks.dynaip_bench import BenchSettings
     from dynaip.evaluation.benchmarks.manifest import Manifest
     from dynaip.evaluation.benchmarks.results import Results
@@ -219,6 +221,7 @@ def run(
     `accelerate launch -m dynaip bench run …` shares the work among its processes.
     """
     quiet_libraries()
+    import torch
     from accelerate import PartialState
 
     from dynaip.evaluation.benchmarks.manifest import read_manifest
@@ -239,26 +242,42 @@ def run(
         ),
         scale=scale,
         boxes=boxes,
+        size=size,
     )
-    state = PartialState()
+    # Asked for anything else, accelerate does not see the other processes of a machine without one.
+    state = PartialState(cpu=not torch.accelerator.is_available())
     index, count = _parse_shard(shard)
     part = (index * state.num_processes + state.process_index, count * state.num_processes)
     pipe = load_model(model)
     results = Results.create(out, asked, way.method(name))
+    if state.is_main_process:
+        _tell_cut_prompts(pipe, asked)
     wanted = in_shard(results, part)
     ready = sum(each.path.is_file() for each in wanted)
-    with progress_bar() as progress:
+    with progress_bar(state.is_local_main_process) as progress:
         bar = progress.add_task("Drawing", total=len(wanted), completed=ready)
         painter = pipe
         if way.adapter is not None:
             painter = load_adapter(way.adapter).to(pipe.device, pipe.dtype).attach(pipe)
         made = paint_missing(
             results,
-            FluxPainter(painter, way, size),
+            FluxPainter(painter, way),
             shard=part,
             on_picture=lambda each: progress.advance(bar),
         )
-    typer.echo(f"{made} pictures made, {ready} were there; they are in {out / 'pictures'}.")
+    who = f"Process {state.process_index}: " if state.num_processes > 1 else ""
+    typer.echo(f"{who}{made} pictures made, {ready} were there; they are in {out / 'pictures'}.")
+
+
+def _tell_cut_prompts(pipe: FluxPipeline, manifest: Manifest) -> None:
+    from dynaip.evaluation.benchmarks.running import cut_prompts
+
+    if cut := cut_prompts(pipe, manifest.cases):
+        typer.echo(
+            f"{len(cut)} of {len(manifest.cases)} prompts are longer than this model reads, which "
+            f"does not see their ends: the first is of case {cut[0].id}.",
+            err=True,
+        )
 
 
 def _tell_pictures(results: Results) -> None:

@@ -141,7 +141,7 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
     return describe
 
 
-def progress_bar() -> Progress:
+def progress_bar(shown: bool = True) -> Progress:
     """A bar on stderr, where that is a terminal; it goes when it is done."""
     return Progress(
         TextColumn("{task.description}"),
@@ -150,5 +150,5 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=progress_console,
         transient=True,
-        disable=not progress_console.is_terminal,
+        disable=not (shown and progress_console.is_terminal),
     )

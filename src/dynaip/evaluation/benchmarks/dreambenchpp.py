@@ -98,7 +98,9 @@ def import_samples(
     results = Results.create(out, manifest, Method(name=name, settings={"imported": samples.name}))
     for case, number, path in results.missing():
         collection, _, prompt = case.id.rpartition("-")
-        sources = folders.get(collection, root).glob(f"{prompt}_{number}.*")
+        if collection not in folders:
+            continue
+        sources = folders[collection].glob(f"{prompt}_{number}.*")
         for source in sorted(file for file in sources if file.suffix.lower() in ENDINGS)[:1]:
             write_png(open_picture(source).convert("RGB"), path)
             if on_picture is not None:

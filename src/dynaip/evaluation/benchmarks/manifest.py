@@ -92,6 +92,12 @@ class Case:
         if not self.subjects:
             raise ManifestError(f"Case {self.id} has no subjects.")
 
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """What tells two cases of one id apart, wherever their references lie."""
+        subjects = [(subject.name, subject.references[0].name) for subject in self.subjects]
+        return self.prompt, subjects, self.truth
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:

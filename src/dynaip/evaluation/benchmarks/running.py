@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,7 @@ class Way:
         overlap: Where boxes meet.
         scale: The paper's lambda.
         boxes: Whether the manifest's boxes are used as masks.
+        size: Side of the pictures in pixels; by default the model's.
     """
 
     model: str
@@ -51,17 +52,22 @@ class Way:
     overlap: Overlap = "sum"
     scale: float = 1.0
     boxes: bool = True
+    size: int | None = None
 
     def method(self, name: str) -> Method:
-        """The run as a method of a table, its checkpoints named by their hashes."""
+        """The run as a method of a table, its checkpoints named by their hashes.
+
+        Raises:
+            ValueError: A folder has no weights, or an adapter cannot be had.
+        """
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k != "model"}
         settings |= {"model": public_name(self.model)}
         settings["adapter"] = public_name(self.adapter) if self.adapter else None
         weights = {}
         if Path(self.model).is_dir():
             weights["transformer"] = hash_weights(Path(self.model) / "transformer")
-        if self.adapter and Path(self.adapter).is_dir():
-            weights["adapter"] = hash_weights(Path(self.adapter))
+        if self.adapter:
+            weights["adapter"] = hash_weights(locate(self.adapter))
         return Method(name=name, settings=settings, weights=weights)
 
 
@@ -113,6 +119,18 @@ def in_shard(results: Results, shard: tuple[int, int]) -> list[Wanted]:
     ]
 
 
+def cut_prompts(pipe: FluxPipeline, cases: Iterable[Case]) -> list[Case]:
+    """The cases whose prompts are longer than the model reads; diffusers cuts off their ends."""
+    flux = cast(Any, pipe)
+    # The first text encoder gives one vector only; the second's tokens are what is attended to.
+    limit = default_arguments(pipe).get("max_sequence_length", flux.tokenizer_2.model_max_length)
+    return [
+        case
+        for case in cases
+        if len(flux.tokenizer_2(case.prompt, verbose=False).input_ids) > limit
+    ]
+
+
 class FluxPainter:
     """A FLUX pipeline, alone or with an adapter, that answers the cases of a manifest.
 
@@ -122,12 +140,9 @@ class FluxPainter:
     Args:
         pipe: The pipeline, or the pipeline with the adapter attached.
         way: How.
-        size: Side of the pictures in pixels; by default the model's.
     """
 
-    def __init__(
-        self, pipe: FluxPipeline | PersonalPipeline, way: Way, size: int | None = None
-    ) -> None:
+    def __init__(self, pipe: FluxPipeline | PersonalPipeline, way: Way) -> None:
         self.pipe, self.way = pipe, way
         self.arguments: dict[str, Any] = {
             "num_inference_steps": way.steps,
@@ -135,8 +150,8 @@ class FluxPainter:
         }
         inner = pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe
         self.arguments |= default_arguments(inner)
-        if size is not None:
-            self.arguments |= {"height": size, "width": size}
+        if way.size is not None:
+            self.arguments |= {"height": way.size, "width": way.size}
         side = 2 * cast(FluxPipeline, inner).vae_scale_factor
         self.grid = (self.arguments["height"] // side, self.arguments["width"] // side)
         self._origin = Origin.read(way.model, way.adapter)

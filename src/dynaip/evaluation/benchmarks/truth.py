@@ -67,6 +67,11 @@ class Ceilings:
         return self.of(question) >= self.least
 
     @property
+    def protocol(self) -> str:
+        """Scores that leave out other factors cannot be compared, so they have another protocol."""
+        return PROTOCOL if self.least == MEASURABLE else f"{PROTOCOL}-{self.least:g}"
+
+    @property
     def left_out(self) -> dict[tuple[str, str], float]:
         """What cannot be measured with this probe, and how often it is right."""
         return {key: share for key, share in self.accuracy.items() if share < self.least}
@@ -162,7 +167,7 @@ def score_truth(
 ) -> Iterator[ScoreRow]:
     """Scores each picture, from 0 to 1, by the share of what the probe reads right.
 
-    Under the protocol `"truth"`, so that reports make Table 1's rows of them: `cp`, for each
+    Under the ceilings' protocol, so that reports make Table 1's rows of them: `cp`, for each
     subject, over its concept; `pf`, for each picture, over what the prompt says, which is the
     category of each subject in its place, and the scene if it is named. Each factor by itself is a
     metric, `truth-<factor>`.
@@ -186,9 +191,9 @@ def score_truth(
             yield _row(wanted, measure, [right], scorer, "metric", question.subject, details)
         for index in range(len(wanted.case.subjects)):
             concept = [pair for pair in read if pair[0].subject == index]
-            yield from _judgement(wanted, "cp", concept, scorer, index)
+            yield from _judgement(wanted, "cp", concept, scorer, ceilings.protocol, index)
         prompted = [pair for pair in read if pair[0].factor in ("category", "scene")]
-        yield from _judgement(wanted, "pf", prompted, scorer, None)
+        yield from _judgement(wanted, "pf", prompted, scorer, ceilings.protocol, None)
         if on_picture is not None:
             on_picture()
 
@@ -203,13 +208,14 @@ def _judgement(
     measure: str,
     read: list[tuple[Question, bool]],
     scorer: str,
+    protocol: str,
     subject: int | None,
 ) -> Iterator[ScoreRow]:
     """A row over several questions; none where nothing could be asked."""
     if read:
         details = {"factors": [question.factor for question, _ in read]}
         rights = [right for _, right in read]
-        yield _row(wanted, measure, rights, scorer, PROTOCOL, subject, details)
+        yield _row(wanted, measure, rights, scorer, protocol, subject, details)
 
 
 def _row(

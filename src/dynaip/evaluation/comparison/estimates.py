@@ -121,7 +121,7 @@ def compared(
     chosen: Judged,
     rows: Bool[np.ndarray, " b"],
 ) -> Sequence[Tested]:
-    """Paired comparisons on the pictures that both methods were asked for and judged on.
+    """Paired comparisons on the pictures that both methods were judged on, by the same judges.
 
     Args:
         method: The method of the row.
@@ -129,19 +129,22 @@ def compared(
         rows: Which of the method's pictures.
 
     Returns:
-        Nothing where a method's coverage allows no mean.
+        Nothing where no judge saw both, or a method's coverage allows no mean.
     """
+    judges = [judge for judge in method.judges if judge in chosen.judges]
     ours = {(case.id, number): index for index, (case, number, _) in enumerate(chosen.pictures)}
     pairs = [
         (index, ours[case.id, number])
         for index, (case, number, _) in enumerate(method.pictures)
         if rows[index] and (case.id, number) in ours
     ]
-    if not pairs:
+    if not (pairs and judges):
         return []
     their_rows, our_rows = map(np.array, zip(*pairs, strict=True))
-    theirs = [scores[their_rows] for scores in (method.cp, method.pf)]
-    own = [scores[our_rows] for scores in (chosen.cp, chosen.pf)]
+    theirs, own = (
+        [scores[among].by(*map(side.judges.index, judges)) for scores in (side.cp, side.pf)]
+        for side, among in ((method, their_rows), (chosen, our_rows))
+    )
     clusters = method.clusters[their_rows]
     found = []
     for name, measures in (("CP", [0]), ("PF", [1]), ("CP·PF", [0, 1])):

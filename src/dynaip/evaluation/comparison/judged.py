@@ -45,9 +45,9 @@ class Scores:
         """Only these pictures: a mask, or indices."""
         return Scores(**{name: part[rows] for name, part in self._parts().items()})
 
-    def by(self, judge: int) -> Scores:
-        """One judge's scores, as a panel of one."""
-        return Scores(**{name: part[:, [judge]] for name, part in self._parts().items()})
+    def by(self, *judges: int) -> Scores:
+        """The scores of some judges only, as a panel of these."""
+        return Scores(**{name: part[:, list(judges)] for name, part in self._parts().items()})
 
     def _parts(self) -> dict[str, np.ndarray]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

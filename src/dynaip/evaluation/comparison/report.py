@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from dynaip.evaluation.agreement import krippendorff_alpha
+from dynaip.evaluation.benchmarks.baselines import BASELINES
+from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Wanted
 from dynaip.evaluation.comparison.estimates import Estimates, compared, estimates
 from dynaip.evaluation.comparison.judged import Judged, cluster, judged, metric_means
@@ -30,7 +32,8 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
         against: Name of the method that the others are tested against; the first otherwise.
 
     Raises:
-        ValueError: Two folders are of one method, none has a score, or no method has that name.
+        ValueError: Two folders are of one method or answer different questions, none has a score,
+            or no method has that name.
     """
     names = [source.results.method.name for source in sources]
     if len(set(names)) < len(names):
@@ -42,6 +45,7 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
         raise ValueError(f"No method is called {against}; choose one of {', '.join(names)}.")
     if not any(source.rows for source in sources):
         raise ValueError("None of the folders holds a score; run `dynaip judge` on them first.")
+    _check_questions(sources)
     by_protocol: dict[str, list[Judged]] = {}
     for source in sources:
         for method in judged(source.results, source.rows):
@@ -55,6 +59,20 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
     ]
     tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, *torn))
     return tables
+
+
+def _check_questions(sources: Sequence[Source]) -> None:
+    """Refuses folders whose cases share their ids and nothing else, as two drawn manifests do."""
+    seen: dict[str, tuple[str, Case]] = {}
+    for source in sources:
+        name = source.results.method.name
+        for case in source.results.manifest.cases:
+            other, known = seen.setdefault(case.id, (name, case))
+            if case.asked != known.asked:
+                raise ValueError(
+                    f"Case {case.id} asks {other} and {name} for different things; compare answers "
+                    "to one manifest."
+                )
 
 
 def judged_tables(methods: Sequence[Judged], against: str | None = None) -> list[Table]:
@@ -98,12 +116,35 @@ def _main_table(methods: Sequence[Judged], setting: str) -> Table:
         columns=("method", *MEASURES, "coverage", "pictures"),
         rows=tuple(rows),
         notes=(
-            "From 0 to 1, mean of the judges. Intervals are of 95 %, by a bootstrap over subjects.",
+            "From 0 to 1, mean of the judges. Intervals are of 95 %, by a bootstrap over "
+            f"{_CLUSTERS[setting]}.",
             "CP·PF is the product of both means, as in the paper; the mean of products asks each "
             "picture to be good at both.",
+            *_panel_notes(methods),
             *_coverage_notes(methods),
         ),
     )
+
+
+_CLUSTERS = {
+    "one subject": "subjects",
+    "several subjects": "tuples of subjects, as if tuples that share one were independent: they "
+    "are too narrow where many do",
+}
+
+
+def _panel_notes(methods: Sequence[Judged]) -> list[str]:
+    """Whether the rows can be compared, and with what they should be."""
+    notes = []
+    if len({method.judges for method in methods}) > 1:
+        listed = "; ".join(f"{method.name} by {', '.join(method.judges)}" for method in methods)
+        notes.append(f"Not all were judged by the same judges ({listed}): see each judge apart.")
+    if not {method.name for method in methods} & set(BASELINES.values()):
+        notes.append(
+            "The ends of the scale are missing: a copy of the reference has a high CP, too "
+            "(`dynaip bench baseline`)."
+        )
+    return notes
 
 
 def _coverage_notes(methods: Sequence[Judged]) -> list[str]:
@@ -122,14 +163,16 @@ def _coverage_notes(methods: Sequence[Judged]) -> list[str]:
 
 
 def _judge_table(methods: Sequence[Judged], setting: str) -> Table:
-    """Each judge apart; nothing if no method has two."""
+    """Each judge apart; nothing if there is but one."""
     rows = []
     for method in methods:
         among = _in_setting(method, SETTINGS[setting])
         for index, judge in enumerate(method.judges):
             found = estimates(method, among, index)
-            if found is not None and len(method.judges) > 1:
+            if found is not None:
                 rows.append((method.name, judge, *_cells(found)))
+    if len({judge for method in methods for judge in method.judges}) < 2:
+        rows = []
     return Table(
         title=f"{setting.capitalize()}, each judge ({methods[0].protocol})",
         columns=("method", "judge", *MEASURES, "coverage", "pictures"),
@@ -214,8 +257,9 @@ def _test_table(others: Sequence[Judged], chosen: Judged) -> Table:
             for (name, setting, tested), p in zip(found, adjusted, strict=True)
         ),
         notes=(
-            f"Each method minus {chosen.name}, on pictures that both were judged on. p is of sign "
-            "flips over subjects; Holm's adjustment is over all rows.",
+            f"Each method minus {chosen.name}, on pictures that both were judged on, by the judges "
+            "that both have. p is of sign flips over subjects, or over tuples of them; Holm's "
+            "adjustment is over all rows.",
             "Detectable: the smallest true difference that such a sample finds at 5 % in four of "
             "five cases.",
         ),

@@ -15,7 +15,7 @@ def self_test_table(sources: Sequence[Source]) -> Table:
     found = {key: summary for source in sources for key, summary in _summaries(source).items()}
     kinds = list(dict.fromkeys(kind for summary in found.values() for kind in summary.counts))
     rows = [
-        (*key, *(summary.means.get(kind) for kind in kinds), "; ".join(summary.failed) or "passed")
+        (*key, *(summary.means.get(kind) for kind in kinds), _verdict(summary))
         for key, summary in found.items()
     ]
     return Table(
@@ -29,8 +29,16 @@ def self_test_table(sources: Sequence[Source]) -> Table:
     )
 
 
+def _verdict(summary: Summary) -> str:
+    if not summary.counts:
+        return "not asked"
+    return "; ".join(summary.failed) or "passed"
+
+
 def _summaries(source: Source) -> dict[tuple[str, str, str], Summary]:
-    judges = dict.fromkeys((row.scorer, row.protocol) for row in source.self_test)
+    # Only what was told a rubric is a judge; other scorers have nothing to be tested.
+    judging = [row for row in source.rows if "rubric" in row.details]
+    judges = dict.fromkeys((row.scorer, row.protocol) for row in (*source.self_test, *judging))
     summaries = {}
     for judge in judges:
         rows = [row for row in source.self_test if (row.scorer, row.protocol) == judge]

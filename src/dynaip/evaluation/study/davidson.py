@@ -23,7 +23,7 @@ class Davidson(NamedTuple):
 
     Attributes:
         strengths: π of each method, about 1 in the mean; not-a-number without votes.
-        ties: ν; 0 where nobody saw no difference.
+        ties: ν; 0 where nobody saw no difference, infinite where everybody did.
     """
 
     strengths: Float[np.ndarray, "draws methods"]
@@ -48,9 +48,10 @@ def fit_davidson(
     games = wins + np.swapaxes(wins, 1, 2) + ties
     merit = (wins + ties / 2).sum(axis=2)
     tied = ties.sum(axis=(1, 2))
+    decided = wins.sum(axis=(1, 2)) > 0
     strengths, nu = np.ones(merit.shape), np.ones(len(merit))
     for _ in range(ROUNDS):
-        before = strengths
+        before = strengths, nu
         root = np.sqrt(strengths)
         share = games / _denominator(strengths, nu)
         # By the inequality of the means, √(π_i π_j) is at most linear in each of the two.
@@ -61,8 +62,11 @@ def fit_davidson(
         mixed = root[:, :, None] * root[:, None, :]
         expected = (games * mixed / _denominator(strengths, nu)).sum(axis=(1, 2))
         nu = tied / np.maximum(expected, SMALLEST)
-        if np.abs(strengths - before).max(initial=0) < TOLERANCE:
+        moved = np.abs(strengths - before[0]).max(axis=1) + np.abs(nu - before[1])
+        # Where all votes are ties, ν grows without end.
+        if moved[decided].max(initial=0) < TOLERANCE:
             break
+    nu = np.where(decided | (tied == 0), nu, np.inf)
     return Davidson(np.where(games.sum(axis=2) > 0, strengths, np.nan), nu)
 
 

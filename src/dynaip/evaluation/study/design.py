@@ -204,17 +204,13 @@ def _shared(ours: Results, theirs: Results) -> list[tuple[Case, int, Path, Path]
         if (case.id, number) not in others:
             continue
         other, other_path = others[case.id, number]
-        if _asked(case) != _asked(other):
+        if case.asked != other.asked:
             raise ValueError(
                 f"Case {case.id} asks {ours.method.name} and {theirs.method.name} for "
                 "different things; compare pictures of one manifest."
             )
         shared.append((case, number, path, other_path))
     return shared
-
-
-def _asked(case: Case) -> tuple[str, list[str]]:
-    return case.prompt, [subject.name for subject in case.subjects]
 
 
 def _checks(ours: Results, count: int, draw: _Draw) -> list[Pair]:
