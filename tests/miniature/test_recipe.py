@@ -225,3 +225,16 @@ def test_pairs_show_one_subject_twice() -> None:
         assert np.array_equal(pair["reference"], toyland.segment(spec, 0, 32)) == same
     with pytest.raises(ValueError, match="intra, cross"):
         ToylandPairs(0, "extra", 32, 32)
+
+
+def test_pairs_are_drawn_once_and_told_in_other_words(tmp_path: Path) -> None:
+    drawn = ToylandPairs(0, "cross", 32, 16, pool=3)
+    for _ in range(2):
+        kept = ToylandPairs(0, "cross", 32, 16, pool=3, cache=tmp_path)
+        for index in (1, 4, 1):
+            for name in ("image", "reference"):
+                assert np.array_equal(kept[index][name], drawn[1][name])
+            assert kept[index]["prompt"] == drawn[index]["prompt"]
+    assert drawn[1]["prompt"] != drawn[4]["prompt"]
+    other = ToylandPairs(1, "cross", 32, 16, pool=3, cache=tmp_path)[1]
+    assert not np.array_equal(other["image"], drawn[1]["image"])

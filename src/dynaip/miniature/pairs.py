@@ -6,41 +6,71 @@ cross-pair: the reference shows the same subject in another picture (Section B.1
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 from torch.utils.data import Dataset
 
 from dynaip.miniature import toyland
+from dynaip.miniature.cache import PictureCache
 
 PAIRINGS = ("intra", "cross")
+Draw = Callable[[], UInt8[np.ndarray, "h w 3"]]
 
 
 class ToylandPairs(Dataset[dict[str, Any]]):
     """Pictures of one subject with prompt and reference; item `i` is drawn from `(seed, i)`.
+
+    The stream goes through `pool` pairs again and again, each time with another caption; they are
+    drawn once for all runs that share a cache.
 
     Args:
         seed: Seed of the stream.
         pairing: `"intra"` or `"cross"`.
         size: Side of the picture in pixels.
         reference_size: Side of the reference, the image encoder's.
+        pool: Number of pairs.
+        cache: Folder that keeps them; without one they are drawn each time.
 
     Raises:
         ValueError: The pairing is neither of the two.
     """
 
-    def __init__(self, seed: int, pairing: str, size: int, reference_size: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        pairing: str,
+        size: int,
+        reference_size: int,
+        *,
+        pool: int = 32_768,
+        cache: Path | None = None,
+    ) -> None:
         if pairing not in PAIRINGS:
             raise ValueError(f"pairing is one of {', '.join(PAIRINGS)}; got {pairing!r}.")
-        self.seed, self.pairing = seed, pairing
+        self.seed, self.pairing, self.pool = seed, pairing, pool
         self.size, self.reference_size = size, reference_size
+        self.pictures, self.references = (
+            None if cache is None else PictureCache(cache, f"{pairing}-{name}-{seed}", pool, side)
+            for name, side in (("pictures", size), ("references", reference_size))
+        )
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng([self.seed, index])
+        place = index % self.pool
+        rng = np.random.default_rng([self.seed, place])
         spec = toyland.sample_spec(rng)
         shown = spec if self.pairing == "intra" else toyland.vary(spec, rng)
         return {
-            "image": toyland.render(spec, self.size).image,
-            "prompt": toyland.caption(spec, rng),
-            "reference": toyland.segment(shown, 0, self.reference_size),
+            "image": _kept(self.pictures, place, lambda: toyland.render(spec, self.size).image),
+            "prompt": toyland.caption(spec, np.random.default_rng([self.seed, index, 3])),
+            "reference": _kept(
+                self.references, place, lambda: toyland.segment(shown, 0, self.reference_size)
+            ),
         }
+
+
+def _kept(cache: PictureCache | None, place: int, draw: Draw) -> UInt8[np.ndarray, "h w 3"]:
+    return draw() if cache is None else cache.get(place, draw)

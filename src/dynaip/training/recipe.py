@@ -75,7 +75,11 @@ def stage_config(recipe: dict[str, Any], stage: int) -> TrainingConfig:
 
 
 def build_task(
-    recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, start: Path | None = None
+    recipe: dict[str, Any],
+    stage: int,
+    pipeline: FluxPipeline,
+    start: Path | None = None,
+    cache: Path | None = None,
 ) -> AdapterTask:
     """The adapter's task of one stage.
 
@@ -84,6 +88,7 @@ def build_task(
         stage: 1 (intra-pair) or 2 (cross-pair).
         pipeline: The frozen base, with its image encoder.
         start: Folder of the adapter to start from; `None` starts from a new one.
+        cache: Folder for rendered pairs, which runs on the same ones share.
     """
     if start is None:
         torch.manual_seed(recipe[f"stage{stage}"].get("seed", 0))
@@ -93,7 +98,7 @@ def build_task(
     return AdapterTask(
         pipeline,
         adapter,
-        _pairs(recipe, stage, pipeline),
+        _pairs(recipe, stage, pipeline, cache),
         drops=Drops(**recipe.get("drops", {})),
         text_length=recipe.get("text_length"),
     )
@@ -103,12 +108,15 @@ def _as_config(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
-def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline) -> Pairs:
+def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, cache: Path | None) -> Pairs:
     pairing, size = recipe[f"stage{stage}"]["pairing"], recipe["size"]
     reference_size = cast(Any, pipeline.image_encoder).config.image_size
     data = recipe["data"]
     if data["source"] == "toyland":
-        return lambda seed: ToylandPairs(seed, pairing, size, reference_size)
+        pool = data["pool"]
+        return lambda seed: ToylandPairs(
+            seed, pairing, size, reference_size, pool=pool, cache=cache
+        )
     if data["source"] == "folder":
         return lambda seed: FolderPairs(Path(data[pairing]), seed, size, reference_size)
     raise ValueError(f"data.source is toyland or folder; got {data['source']!r}.")

@@ -33,6 +33,7 @@ def train(
     from dynaip.training.loop import train as run
 
     values = recipes.with_variant(recipes.load_recipe(recipe), variant, seed)
+    cache = runs / "cache"
     if (variant, seed) != ("full", 0):
         runs = runs / (variant if not seed else f"{variant}-seed{seed}")
     config = recipes.stage_config(values, stage)
@@ -45,7 +46,7 @@ def train(
                 f"Stage 2 starts from stage 1's adapter, and there is none at {start}; train "
                 "stage 1 first, or give --start."
             )
-    task = recipes.build_task(values, stage, load(model or values["model"]), start)
+    task = recipes.build_task(values, stage, load(model or values["model"]), start, cache)
     export = run(
         task,
         config,
