@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,18 @@ def test_folders_become_tables_and_a_figure(tmp_path: Path, cli: Any) -> None:
     result = cli(
         "report", *folders, "--format", "csv", "--against", "weak", "--out", tmp_path / "t"
     )
-    _, *lines = (tmp_path / "t").read_text().splitlines()
-    first = next(csv.DictReader(lines))
+    lines = (tmp_path / "t").read_text().splitlines()
+    first = next(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert float(first["CP low"]) < float(first["CP"]) < float(first["CP high"])
     assert "# Against weak (dynaip)" in lines
+    printed = cli("report", *folders, "--format", "json").out.splitlines()
+    tables = [json.loads(line) for line in printed]
+    assert tables[0]["title"] == "One subject (dynaip)"
+    assert tables[0]["rows"][0]["CP"] == {
+        "value": float(first["CP"]),
+        "low": float(first["CP low"]),
+        "high": float(first["CP high"]),
+    }
 
 
 def test_the_papers_rows_need_no_folder(cli: Any) -> None:

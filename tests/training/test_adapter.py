@@ -13,6 +13,13 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from dynaip.adapter.model import DynaIPAdapter
+from dynaip.hosts.flow import (
+    add_noise,
+    encode_pictures,
+    predict_velocity,
+    shift_sigma,
+    time_shift,
+)
 from dynaip.training.adapter import AdapterTask, Drops
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
@@ -49,7 +56,13 @@ def test_a_new_adapter_gives_the_bases_own_loss() -> None:
     samples = batch(made)
     adapted = made(samples)["loss"]
     made.attachment.detach()
-    assert torch.equal(made(samples)["loss"], adapted)
+    latents = encode_pictures(made.vae, samples["images"])
+    sigma = shift_sigma(samples["sigma"], time_shift(made.pipeline.scheduler, latents.shape[1]))
+    noisy, ones = add_noise(latents, samples["noise"], sigma), torch.ones_like(sigma)
+    prompts = made.prompts(samples["prompts"])
+    velocity = predict_velocity(made.transformer, noisy, sigma, ones, *prompts)
+    own = (velocity - (samples["noise"] - latents)).square().mean((1, 2)).mean()
+    assert torch.equal(own, adapted)
 
 
 def test_only_the_adapter_gets_gradients() -> None:

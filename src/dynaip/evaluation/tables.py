@@ -1,4 +1,4 @@
-"""Tables of results, and how they are written: Markdown, CSV, LaTeX.
+"""Tables of results, and how they are written: Markdown, CSV, LaTeX, JSON.
 
 Cells keep their numbers until they are written, so that a page shows three digits with an interval,
 and a file for further work all of them, each in its own column.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dynaip.evaluation.statistics import Interval
 
-Format = Literal["markdown", "csv", "latex"]
+Format = Literal["markdown", "csv", "latex", "json"]
 
 
 class Bounds(NamedTuple):
@@ -84,13 +85,16 @@ def _number(value: float) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """A comment with the title, then the table; the ends of intervals are columns of their own."""
+    """Title and notes as comments, then the table.
+
+    The ends of intervals are columns of their own; with an empty value they are bounds.
+    """
     spread = [
         any(isinstance(row[index], (Interval, Bounds)) for row in table.rows)
         for index in range(len(table.columns))
     ]
     page = io.StringIO()
-    page.write(f"# {table.title}\n")
+    page.writelines(f"# {line}\n" for line in (table.title, *table.notes))
     writer = csv.writer(page, lineterminator="\n")
     header = []
     for name, wide in zip(table.columns, spread, strict=True):
@@ -114,6 +118,24 @@ def _fields(cell: Cell) -> list[str]:
         case None:
             return ["", "", ""]
     return ["" if cell != cell else str(cell), "", ""]
+
+
+def json_line(table: Table) -> str:
+    """One line with all digits; an interval and bounds are objects, what was not measured null."""
+    rows = [
+        {name: _plain(cell) for name, cell in zip(table.columns, row, strict=True)}
+        for row in table.rows
+    ]
+    return json.dumps({"title": table.title, "rows": rows, "notes": table.notes})
+
+
+def _plain(cell: Cell) -> Any:
+    match cell:
+        case Interval() | Bounds():
+            return {name: _plain(part) for name, part in cell._asdict().items()}
+        case float():
+            return cell if math.isfinite(cell) else None
+    return cell
 
 
 def latex(table: Table) -> str:
@@ -171,4 +193,5 @@ _FORMATS: dict[Format, Callable[[Table], str]] = {
     "markdown": markdown,
     "csv": comma_separated,
     "latex": latex,
+    "json": json_line,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,10 @@ def test_every_table_is_there(tables: dict[str, Table]) -> None:
 
 
 def test_the_main_row_is_the_naive_mean(sources: list[Source], tables: dict[str, Table]) -> None:
-    name, cp, pf, product, of_products, coverage, pictures = tables["One subject (dynaip)"].rows[0]
+    name, cp, pf, product, of_products, coverage, pictures, clusters = tables[
+        "One subject (dynaip)"
+    ].rows[0]
+    assert clusters == SUBJECTS
     (method,) = judged(sources[0].results, sources[0].rows)
     alone = method.subjects() == 1
     cps, pfs = method.cp.panel()[alone], method.pf.panel()[alone]
@@ -67,9 +71,9 @@ def test_judges_stand_apart_with_their_agreement(tables: dict[str, Table]) -> No
 
 
 def test_groups_divide_the_pictures(tables: dict[str, Table]) -> None:
-    counts = {(row[0], row[1]): row[-1] for row in tables["By category (dynaip)"].rows}
+    counts = {(row[0], row[1]): row[-2] for row in tables["By category (dynaip)"].rows}
     assert counts["object", "ours"] + counts["animal", "ours"] == 2 * SUBJECTS
-    kinds = {row[0]: row[-1] for row in tables["By prompt kind (dynaip)"].rows}
+    kinds = {row[0]: row[-2] for row in tables["By prompt kind (dynaip)"].rows}
     assert kinds == {"plain": 2 * SUBJECTS, "style": SUBJECTS}
 
 
@@ -78,7 +82,8 @@ def test_a_worse_method_is_found_out(tables: dict[str, Table]) -> None:
     assert [row[:3] for row in found[:3]] == [
         ("weak", "one subject", measure) for measure in ("CP", "PF", "CP·PF")
     ]
-    for _, _, _, difference, p, adjusted, detectable, pictures in found:
+    for _, _, _, difference, p, adjusted, detectable, pictures, clusters in found:
+        assert clusters == SUBJECTS
         assert difference.high < 0
         assert p <= adjusted < 0.05
         assert 0 < detectable < -difference.value
@@ -99,7 +104,7 @@ def test_failed_judgements_leave_bounds(tmp_path: Path) -> None:
 
     broken = source(tmp_path, "broken", rows(refuses, "eye"))
     tables = {table.title: table for table in report_tables([broken])}
-    _, cp, pf, product, of_products, coverage, _ = tables["One subject (dynaip)"].rows[0]
+    _, cp, pf, product, of_products, coverage, *_ = tables["One subject (dynaip)"].rows[0]
     count = 2 * SUBJECTS
     low, high = (count - 1) * 0.5 / count, ((count - 1) * 0.5 + 1) / count
     assert cp == pytest.approx(Bounds(low, high))
@@ -130,15 +135,82 @@ def test_a_measure_that_nobody_judged_is_left_empty(tmp_path: Path) -> None:
     assert found.pf == Interval(0.5, 0.5, 0.5)
 
 
+def measured(score: int, seed: int | None = None, *, leave_out: int = 0) -> Iterator[ScoreRow]:
+    """A metric of every picture but the first few; with a seed, a little more or less."""
+    rng = np.random.default_rng(seed)
+    found = [row for row in rows(lambda *_: score, "dino") if row.measure == "pf"]
+    for row in found[leave_out:]:
+        off = 0.0 if seed is None else rng.normal(0, 0.2)
+        yield dataclasses.replace(row, measure="dino", protocol="metric", score=score + off)
+
+
 def test_metrics_have_a_table(tmp_path: Path) -> None:
-    metrics = (
-        dataclasses.replace(row, measure="dino", protocol="metric")
-        for row in rows(lambda *_: 3, "dino")
-        if row.measure == "pf"
-    )
-    table = report_tables([source(tmp_path, "ours", metrics)])[-1]
-    assert (table.title, table.columns) == ("Metrics", ("method", "dino"))
-    assert table.rows[0] == ("ours", Interval(3, 3, 3))
+    table = report_tables([source(tmp_path, "ours", measured(3))])[-1]
+    assert (table.title, table.columns) == ("Metrics", ("method", "dino", "pictures"))
+    assert table.rows[0] == ("ours", Interval(3, 3, 3), 3 * SUBJECTS)
+
+
+def test_metrics_of_an_incomplete_folder_have_no_mean(tmp_path: Path) -> None:
+    """Leaving failures out must not help."""
+    folders = [
+        source(tmp_path, "ours", measured(3, leave_out=2)),
+        source(tmp_path, "whole", measured(2)),
+    ]
+    *_, table = report_tables(folders)
+    assert table.title == "Metrics"
+    assert table.rows[0] == ("ours", None, 3 * SUBJECTS - 2)
+    assert table.rows[1][1] == Interval(2, 2, 2)
+    assert f"ours lacks 2 of {3 * SUBJECTS} values of dino" in table.notes[-1]
+
+
+def test_metrics_are_tested_in_pairs(tmp_path: Path) -> None:
+    folders = [
+        source(tmp_path, name, measured(score, seed))
+        for seed, (name, score) in enumerate({"ours": 3, "weak": 2, "same": 3}.items())
+    ]
+    tables = {table.title: table for table in report_tables(folders)}
+    worse, same = tables["Metrics against ours"].rows
+    assert worse[:2] == ("weak", "dino")
+    assert worse[2].value == pytest.approx(-1, abs=0.15)
+    assert worse[3] <= worse[4] < 0.01
+    assert worse[-2:] == (3 * SUBJECTS, 2 * SUBJECTS)
+    assert same[4] > 0.05
+    other = report_tables(folders, against="weak")
+    assert other[-1].rows[0][2].value == pytest.approx(1, abs=0.15)
+
+
+def test_a_sample_that_is_too_small_for_a_test_says_so(tmp_path: Path) -> None:
+    """Four subjects flip in sixteen ways: no difference can be rarer than two of them."""
+
+    def few(score: int) -> list[ScoreRow]:
+        found = [row for row in rows(lambda *_: score, "eye") if row.case.startswith("one-")]
+        return [row for row in found if int(row.case.split("-")[1]) < 4]
+
+    folders = [source(tmp_path, "ours", few(4)), source(tmp_path, "weak", few(1))]
+    for folder in folders:
+        manifest = folder.results.manifest
+        cases = tuple(
+            case
+            for case in manifest.cases
+            if case.id.startswith("one-") and int(case.id.split("-")[1]) < 4
+        )
+        object.__setattr__(folder.results, "manifest", dataclasses.replace(manifest, cases=cases))
+    tables = {table.title: table for table in report_tables(folders)}
+    table = tables["Against ours (dynaip)"]
+    assert {row[4] for row in table.rows} == {2 / 16}
+    assert "Flips of 4 clusters give no p under 0.125" in table.notes[-1]
+    # Nothing varies between the subjects, so nothing is known of what would be found.
+    assert all(row[6] is None for row in table.rows)
+
+
+def test_who_is_not_in_a_table_is_named(sources: list[Source], tmp_path: Path) -> None:
+    first, *rest = report_tables([sources[0], source(tmp_path, "silent")])
+    assert any("silent has no score" in note for note in first.notes)
+    assert not any("tested against" in note for note in first.notes)
+    half = source(tmp_path, "half", iter(list(rows(lambda *_: 4, JUDGES[0]))[::2]))
+    first, *rest = report_tables([sources[0], half])
+    assert any("Nothing is tested against ours" in note for note in first.notes)
+    assert not any(table.title.startswith("Against") for table in rest)
 
 
 def test_the_self_test_stands_in_the_report(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def report(
     form: TableFormat = "markdown",
     out: TableOut = None,
     figure: Annotated[
-        Path | None, typer.Option(help="PNG of CP against PF to draw; needs dynaip[figures].")
+        Path | None, typer.Option(help="PNG of CP against PF to draw; needs the extra figures.")
     ] = None,
 ) -> None:
     """Write Table 1's rows of judged folders, with intervals, coverage and paired tests."""

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from dynaip.evaluation.tables import Table
 
 TableFormat = Annotated[
-    Literal["markdown", "csv", "latex"], typer.Option("--format", help="How to write the tables.")
+    Literal["markdown", "csv", "latex", "json"],
+    typer.Option("--format", help="How to write the tables; json is a line for each."),
 ]
 TableOut = Annotated[Path | None, typer.Option("--out", help="File to write, not the terminal.")]
 
 
 def print_tables(
-    tables: Sequence[Table], form: Literal["markdown", "csv", "latex"], out: Path | None
+    tables: Sequence[Table], form: Literal["markdown", "csv", "latex", "json"], out: Path | None
 ) -> None:
     """Writes tables to a file, or prints them as they would stand there."""
     from dynaip.evaluation.tables import write_tables

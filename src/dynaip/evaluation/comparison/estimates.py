@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Shaped
 
-from dynaip.evaluation.comparison.judged import Judged, Scores
+from dynaip.evaluation.benchmarks.results import Wanted
+from dynaip.evaluation.comparison.judged import Judged, Scores, cluster
 from dynaip.evaluation.scores import COMPLETE
 from dynaip.evaluation.statistics import (
     Comparison,
@@ -36,6 +38,7 @@ class Estimates(NamedTuple):
         of_products: The mean of each picture's own product.
         coverage: Share of the scores that there should be.
         pictures: That the row is about.
+        clusters: Subjects, or tuples of them, that they show: what the bootstrap draws.
     """
 
     cp: Estimated
@@ -44,6 +47,7 @@ class Estimates(NamedTuple):
     of_products: Estimated
     coverage: float
     pictures: int
+    clusters: int
 
 
 def estimates(
@@ -73,6 +77,7 @@ def estimates(
         of_products=_mean_of_products(cp, pf, clusters),
         coverage=int(cp.scored.sum() + pf.scored.sum()) / asked if asked else 0.0,
         pictures=int(rows.sum()),
+        clusters=len(set(clusters)),
     )
 
 
@@ -109,11 +114,65 @@ def _mean_of_products(cp: Scores, pf: Scores, clusters: np.ndarray) -> Estimated
 
 
 class Tested(NamedTuple):
-    """One measure of one method against the chosen one."""
+    """One measure of one method against the chosen one, on so many pictures and clusters."""
 
     measure: str
     comparison: Comparison
     pictures: int
+    clusters: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric of one method.
+
+    Attributes:
+        values: One for each picture that has one.
+        pictures: These pictures.
+        asked: How many of the method's pictures should have one.
+    """
+
+    values: Float[np.ndarray, " b"]
+    pictures: tuple[Wanted, ...]
+    asked: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether enough of the values are there for a mean."""
+        return len(self.values) >= COMPLETE * self.asked
+
+    def mean(self) -> Interval | None:
+        """Over the pictures; nothing where some are missing."""
+        if not self.is_complete:
+            return None
+        return cluster_bootstrap_mean(self.values, _clusters(self.pictures))
+
+    def tested(self, name: str, other: Metric) -> Tested | None:
+        """This one minus another method's, paired by picture; nothing where either is incomplete.
+
+        Args:
+            name: Of the metric.
+            other: The other method's.
+        """
+        theirs = {
+            (p.case.id, p.picture): v for p, v in zip(other.pictures, other.values, strict=True)
+        }
+        shared = [
+            (value, theirs[picture.case.id, picture.picture], picture)
+            for picture, value in zip(self.pictures, self.values, strict=True)
+            if (picture.case.id, picture.picture) in theirs
+        ]
+        if not shared or not (self.is_complete and other.is_complete):
+            return None
+        own, others, pictures = zip(*shared, strict=True)
+        clusters = _clusters(pictures)
+        columns = [mean_columns(np.array(values)) for values in (own, others)]
+        comparison = compare(*columns, clusters, ratio)
+        return Tested(name, comparison, len(shared), len(set(clusters)))
+
+
+def _clusters(pictures: Sequence[Wanted]) -> Shaped[np.ndarray, " b"]:
+    return np.array([cluster(picture) for picture in pictures])
 
 
 def compared(
@@ -154,7 +213,8 @@ def compared(
         there = np.isfinite([panel for side in panels for panel in side]).all(axis=0)
         first, second = ([panel[there] for panel in side] for side in panels)
         comparison = _compare(first, second, clusters[there])
-        found.append(Tested(name, comparison, int(there.sum())))
+        counts = int(there.sum()), len(set(clusters[there]))
+        found.append(Tested(name, comparison, *counts))
     return found
 
 

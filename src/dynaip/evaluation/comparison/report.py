@@ -12,12 +12,18 @@ from dynaip.evaluation.agreement import krippendorff_alpha
 from dynaip.evaluation.benchmarks.baselines import BASELINES
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Wanted
-from dynaip.evaluation.comparison.estimates import Estimates, compared, estimates
-from dynaip.evaluation.comparison.judged import Judged, cluster, judged, metric_means
+from dynaip.evaluation.comparison.estimates import (
+    Estimates,
+    Metric,
+    Tested,
+    compared,
+    estimates,
+)
+from dynaip.evaluation.comparison.judged import Judged, judged, metric_means
 from dynaip.evaluation.comparison.self_test import self_test_table
 from dynaip.evaluation.comparison.sources import Source
 from dynaip.evaluation.scores import COMPLETE
-from dynaip.evaluation.statistics import Interval, cluster_bootstrap_mean, holm
+from dynaip.evaluation.statistics import Interval, holm
 from dynaip.evaluation.tables import Cell, Table
 
 MEASURES = ("CP", "PF", "CP·PF", "mean of products")
@@ -51,13 +57,19 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
         for method in judged(source.results, source.rows):
             by_protocol.setdefault(method.protocol, []).append(method)
     tables = [table for group in by_protocol.values() for table in judged_tables(group, against)]
-    tables += [table for table in (metric_table(sources), self_test_table(sources)) if table.rows]
+    others = (metric_table(sources), metric_test_table(sources, against), self_test_table(sources))
+    tables += [table for table in others if table.rows]
+    silent = [
+        f"{source.results.method.name} has no score: run `dynaip judge` or `dynaip bench score`."
+        for source in sources
+        if not source.rows
+    ]
     torn = [
         f"The last line of {path} was cut short and is left out."
         for s in sources
         for path in s.torn
     ]
-    tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, *torn))
+    tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, *silent, *torn))
     return tables
 
 
@@ -92,6 +104,12 @@ def judged_tables(methods: Sequence[Judged], against: str | None = None) -> list
         _group_table(methods, "prompt kind", lambda picture: picture.case.prompt_kind, None),
         _test_table([method for method in methods if method is not chosen], chosen),
     ]
+    if len(methods) > 1 and not tables[-1].rows:
+        note = (
+            f"Nothing is tested against {chosen.name}: that takes a judge that saw both methods, "
+            f"and a coverage of {COMPLETE:.1%} of each."
+        )
+        tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, note))
     return [table for table in tables if table.rows]
 
 
@@ -102,7 +120,7 @@ def _in_setting(method: Judged, several: bool | None) -> Bool[np.ndarray, " b"]:
 
 
 def _cells(found: Estimates) -> tuple[Cell, ...]:
-    return (*found[:4], found.coverage, found.pictures)
+    return (*found[:4], found.coverage, found.pictures, found.clusters)
 
 
 def _main_table(methods: Sequence[Judged], setting: str) -> Table:
@@ -113,7 +131,7 @@ def _main_table(methods: Sequence[Judged], setting: str) -> Table:
             rows.append((method.name, *_cells(found)))
     return Table(
         title=f"{setting.capitalize()} ({methods[0].protocol})",
-        columns=("method", *MEASURES, "coverage", "pictures"),
+        columns=("method", *MEASURES, "coverage", "pictures", "clusters"),
         rows=tuple(rows),
         notes=(
             "From 0 to 1, mean of the judges. Intervals are of 95 %, by a bootstrap over "
@@ -175,7 +193,7 @@ def _judge_table(methods: Sequence[Judged], setting: str) -> Table:
         rows = []
     return Table(
         title=f"{setting.capitalize()}, each judge ({methods[0].protocol})",
-        columns=("method", "judge", *MEASURES, "coverage", "pictures"),
+        columns=("method", "judge", *MEASURES, "coverage", "pictures", "clusters"),
         rows=tuple(rows),
         notes=tuple(_agreement_notes(methods)),
     )
@@ -218,7 +236,7 @@ def _group_table(
     rows.sort(key=lambda row: groups.index(row[0]))
     return Table(
         title=f"By {title} ({methods[0].protocol})",
-        columns=(title, "method", *MEASURES, "coverage", "pictures"),
+        columns=(title, "method", *MEASURES, "coverage", "pictures", "clusters"),
         rows=tuple(rows) if len(groups) > 1 else (),
     )
 
@@ -233,66 +251,129 @@ def _test_table(others: Sequence[Judged], chosen: Judged) -> Table:
     adjusted = holm([tested.comparison.p for _, _, tested in found])
     return Table(
         title=f"Against {chosen.name} ({chosen.protocol})",
-        columns=(
-            "method",
-            "setting",
-            "measure",
-            "difference",
-            "p",
-            "p, Holm",
-            "detectable",
-            "pictures",
-        ),
+        columns=("method", "setting", *_TEST_COLUMNS),
         rows=tuple(
-            (
-                name,
-                setting,
-                tested.measure,
-                tested.comparison.difference,
-                tested.comparison.p,
-                p,
-                tested.comparison.detectable,
-                tested.pictures,
-            )
+            (name, setting, *_test_cells(tested, p))
             for (name, setting, tested), p in zip(found, adjusted, strict=True)
         ),
-        notes=(
-            f"Each method minus {chosen.name}, on pictures that both were judged on, by the judges "
-            "that both have. p is of sign flips over subjects, or over tuples of them; Holm's "
-            "adjustment is over all rows.",
-            "Detectable: the smallest true difference that such a sample finds at 5 % in four of "
-            "five cases.",
-        ),
+        notes=_test_notes(chosen.name, [tested for _, _, tested in found]),
     )
+
+
+_TEST_COLUMNS = ("measure", "difference", "p", "p, Holm", "detectable", "pictures", "clusters")
+
+
+def _test_cells(tested: Tested, adjusted: float) -> tuple[Cell, ...]:
+    found = tested.comparison
+    # Where nothing varies, the sample says nothing of what it could have found.
+    detectable = found.detectable or None
+    return (
+        tested.measure,
+        found.difference,
+        found.p,
+        adjusted,
+        detectable,
+        tested.pictures,
+        tested.clusters,
+    )
+
+
+def _test_notes(chosen: str, tests: Sequence[Tested]) -> tuple[str, ...]:
+    notes = [
+        f"Each method minus {chosen}, on pictures that both have scores of, by the judges that "
+        "both have. p is of sign flips over clusters: subjects, or tuples of them. Holm's "
+        "adjustment is over all rows.",
+        "Detectable: the smallest true difference that such a sample finds at 5 %, tested by "
+        "itself, in four of five cases.",
+    ]
+    fewest = min((tested.clusters for tested in tests), default=0)
+    least = 2 * 0.5**fewest
+    if tests and least * len(tests) > 0.05:
+        notes.append(
+            f"Flips of {fewest} clusters give no p under {least:.3g}, and Holm's over {len(tests)} "
+            f"rows may be {min(1.0, least * len(tests)):.3g} even for the clearest difference: "
+            "ask for more subjects."
+        )
+    return tuple(notes)
 
 
 def metric_table(sources: Sequence[Source]) -> Table:
-    """Mean of each metric of each method, as measured."""
-    found = {
-        source.results.method.name: metric_means(source.results, source.rows) for source in sources
-    }
-    measures = sorted({measure for means in found.values() for measure in means})
+    """Mean of each metric of each method, as measured; none where a method lacks pictures."""
+    found = _metrics(sources)
+    measures = sorted({measure for measured in found.values() for measure in measured})
     rows = []
-    for name, means in found.items():
-        cells = [
-            cluster_bootstrap_mean(values, np.array([cluster(picture) for picture in pictures]))
-            for values, pictures in (means.get(measure, _NOTHING) for measure in measures)
-        ]
-        if means:
-            rows.append((name, *cells))
+    for name, measured in found.items():
+        cells = [measured[m].mean() if m in measured else None for m in measures]
+        if measured:
+            rows.append((name, *cells, max(len(each.values) for each in measured.values())))
+    lacking = [
+        f"{name} lacks {each.asked - len(each.values)} of {each.asked} values of {measure}; a mean "
+        "over those that it has would reward leaving failures out."
+        for name, measured in found.items()
+        for measure, each in measured.items()
+        if not each.is_complete
+    ]
     return Table(
         title="Metrics",
-        columns=("method", *measures),
+        columns=("method", *measures, "pictures"),
         rows=tuple(rows),
         notes=(
-            "Over the pictures that were measured; intervals are of 95 %, over subjects.",
+            "Intervals are of 95 %, by a bootstrap over subjects, or over tuples of them.",
             "Both ends of a scale are answers like any other: `dynaip bench baseline copy` and "
             "`real`.",
+            *lacking,
         ),
     )
 
 
-_NOTHING: tuple[np.ndarray, list[Wanted]] = (np.zeros(0), [])
+def metric_test_table(sources: Sequence[Source], against: str | None = None) -> Table:
+    """Each metric of each method against the chosen one's, on the pictures that both have."""
+    found = {name: measured for name, measured in _metrics(sources).items() if measured}
+    chosen = against if against in found else next(iter(found), "")
+    tests: list[tuple[str, Tested]] = []
+    for name, measured in found.items():
+        ours = found[chosen]
+        tests += [
+            (name, tested)
+            for measure, each in measured.items()
+            if name != chosen
+            and measure in ours
+            and (tested := each.tested(measure, ours[measure]))
+        ]
+    adjusted = holm([tested.comparison.p for _, tested in tests])
+    return Table(
+        title=f"Metrics against {chosen}",
+        columns=("method", *_TEST_COLUMNS),
+        rows=tuple(
+            (name, *_test_cells(tested, p))
+            for (name, tested), p in zip(tests, adjusted, strict=True)
+        ),
+        notes=_test_notes(chosen, [tested for _, tested in tests]),
+    )
+
+
+def _metrics(sources: Sequence[Source]) -> dict[str, dict[str, Metric]]:
+    """Every metric by method. What any method's pictures were measured for, all are asked for."""
+    means = {s.results.method.name: metric_means(s.results, s.rows) for s in sources}
+    asked: dict[str, set[tuple[str, int]]] = {}
+    for measured in means.values():
+        for measure, (_, pictures) in measured.items():
+            asked.setdefault(measure, set()).update(map(_key, pictures))
+    return {
+        source.results.method.name: {
+            measure: Metric(
+                values=values,
+                pictures=tuple(pictures),
+                asked=len(asked[measure] & set(map(_key, source.results.wanted()))),
+            )
+            for measure, (values, pictures) in means[source.results.method.name].items()
+        }
+        for source in sources
+    }
+
+
+def _key(picture: Wanted) -> tuple[str, int]:
+    return picture.case.id, picture.picture
 
 
 def trade_offs(sources: Sequence[Source]) -> dict[str, list[tuple[str, Interval, Interval]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynaip.evaluation.comparison.sources import Source
-from dynaip.evaluation.judges.selftest import Summary, summarise
+from dynaip.evaluation.judges.selftest import KINDS, Summary, summarise
 from dynaip.evaluation.scores import final_scores
 from dynaip.evaluation.tables import Table
 
@@ -13,7 +13,8 @@ from dynaip.evaluation.tables import Table
 def self_test_table(sources: Sequence[Source]) -> Table:
     """Mean answer to each kind of question, of each judge before each method."""
     found = {key: summary for source in sources for key, summary in _summaries(source).items()}
-    kinds = list(dict.fromkeys(kind for summary in found.values() for kind in summary.counts))
+    asked = {kind for summary in found.values() for kind in summary.counts}
+    kinds = [kind for kind in KINDS if kind in asked]
     rows = [
         (*key, *(summary.means.get(kind) for kind in kinds), _verdict(summary))
         for key, summary in found.items()

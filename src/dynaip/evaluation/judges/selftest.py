@@ -28,6 +28,12 @@ BLURS = (0.01, 0.02, 0.04, 0.08)
 # In shares of the scale: what a judge must give a picture beside itself, and may give a stranger.
 IDENTICAL, STRANGER = 3.5 / 4, 1 / 4
 SLACK = 0.05
+KINDS = (
+    *("identical", "other view", "same class", "unrelated", "blank"),
+    *(f"blur {share:.0%}" for share in BLURS),
+    *("in order", "swapped", "prompt", "shuffled"),
+)
+"""Of questions, in the order of a report; see `self_test_questions`."""
 
 T = TypeVar("T")
 

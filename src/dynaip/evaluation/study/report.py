@@ -14,6 +14,8 @@ from dynaip.evaluation.study.votes import Ballots, Judgement
 from dynaip.evaluation.tables import Cell, Table, show
 
 _Found = dict[tuple[str, str], Advantage]
+# With fewer voters, bootstrap intervals are too narrow to lean on.
+FEW = 10
 
 
 def study_tables(ballots: Ballots, *, least_checks: float = 0.0) -> list[Table]:
@@ -46,7 +48,7 @@ def study_tables(ballots: Ballots, *, least_checks: float = 0.0) -> list[Table]:
     }
     found = {cell: advantage(votes) for cell, votes in cells.items() if votes}
     return [
-        _ratio_table(ballots, found),
+        _ratio_table(ballots, found, len({judgement.voter for judgement in judgements})),
         _count_table(found),
         _scale_table(ballots, judgements),
         _agreement_table(judgements),
@@ -54,7 +56,7 @@ def study_tables(ballots: Ballots, *, least_checks: float = 0.0) -> list[Table]:
     ]
 
 
-def _ratio_table(ballots: Ballots, found: _Found) -> Table:
+def _ratio_table(ballots: Ballots, found: _Found, voters: int) -> Table:
     rows = [
         (
             competitor,
@@ -69,9 +71,20 @@ def _ratio_table(ballots: Ballots, found: _Found) -> Table:
         notes=(
             "(win + tie) / (lose + tie), where win counts votes for the method of the row: "
             f"below 1, {ballots.ours} is preferred. Ties pull it towards 1.",
-            "Intervals are of 95 %, from a bootstrap over voters.",
+            f"Intervals are of 95 %, from a bootstrap over {voters} voters.",
+            *_few_notes(voters),
         ),
     )
+
+
+def _few_notes(voters: int) -> list[str]:
+    """What so few voters cannot show."""
+    if voters >= FEW:
+        return []
+    return [
+        f"Of {voters} voters, intervals are too narrow and no p can be under {2 * 0.5**voters:.3g}: "
+        f"ask {FEW} or more, and look at the agreement and the checks below first.",
+    ]
 
 
 def _count_table(found: _Found) -> Table:
