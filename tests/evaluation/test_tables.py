@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 
 import pytest
@@ -37,13 +38,24 @@ def test_markdown() -> None:
 
 
 def test_csv_keeps_all_digits_in_columns_of_their_own() -> None:
-    title, *lines = write_tables([TABLE], "csv").splitlines()
+    title, note, *lines = write_tables([TABLE], "csv").splitlines()
     assert title == "# Two methods"
+    assert note == "# intervals are of 95 %"
     first, second, third = csv.DictReader(lines)
     assert float(first["CP"]) == 1 / 3
     assert (first["CP low"], first["CP high"], first["pictures"]) == ("0.25", "0.5", "12")
     assert (second["CP"], second["CP low"], second["pictures"]) == ("", "0.2", "")
     assert (third["CP"], third["CP low"]) == ("0.5", "")
+
+
+def test_json_keeps_all_digits_and_says_which_ends_are_which() -> None:
+    table = json.loads(write_tables([TABLE, TABLE], "json").splitlines()[1])
+    assert (table["title"], table["notes"]) == ("Two methods", ["intervals are of 95 %"])
+    first, second, third = table["rows"]
+    assert first["CP"] == {"value": 1 / 3, "low": 0.25, "high": 0.5}
+    assert second["CP"] == {"low": 0.2, "high": 0.9}
+    assert second["pictures"] is None
+    assert third["CP"] == 0.5
 
 
 def test_latex_escapes_what_would_break_it() -> None:

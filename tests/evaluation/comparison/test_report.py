@@ -207,9 +207,10 @@ def test_who_is_not_in_a_table_is_named(sources: list[Source], tmp_path: Path) -
     first, *rest = report_tables([sources[0], source(tmp_path, "silent")])
     assert any("silent has no score" in note for note in first.notes)
     assert not any("tested against" in note for note in first.notes)
-    half = source(tmp_path, "half", iter(list(rows(lambda *_: 4, JUDGES[0]))[::2]))
+    some = [row for index, row in enumerate(rows(lambda *_: 4, JUDGES[0])) if index % 5]
+    half = source(tmp_path, "half", iter(some))
     first, *rest = report_tables([sources[0], half])
-    assert any("Nothing is tested against ours" in note for note in first.notes)
+    assert any("Nothing is tested against ours" in note for note in first.notes), first.notes
     assert not any(table.title.startswith("Against") for table in rest)
 
 

@@ -119,7 +119,7 @@ def test_tables_in_the_shape_of_table_4(study: Study) -> None:
     assert voters.rows[0] == ("ann", 30, "1 of 1", None, voters.rows[0][4], "yes")
     assert "| rival | 2.000 (" in write_tables([ratios], "markdown")
     assert "Of 3 voters, intervals are too narrow and no p can be under 0.25" in ratios.notes[-1]
-    many = [*cast_votes, *(v for n in range(8) for v in cast(study, f"voter {n}", "ours"))]
+    many = [*cast_votes, *(v for n in range(8) for v in cast(study, f"voter-{n}", "ours"))]
     assert "11 voters." in study_tables(unblind(many, study.key()))[0].notes[-1]
 
 

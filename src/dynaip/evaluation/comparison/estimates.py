@@ -166,8 +166,8 @@ class Metric:
             return None
         own, others, pictures = zip(*shared, strict=True)
         clusters = _clusters(pictures)
-        columns = [mean_columns(np.array(values)) for values in (own, others)]
-        comparison = compare(*columns, clusters, ratio)
+        first, second = (mean_columns(np.array(values)) for values in (own, others))
+        comparison = compare(first, second, clusters, ratio)
         return Tested(name, comparison, len(shared), len(set(clusters)))
 
 

@@ -82,8 +82,8 @@ def _few_notes(voters: int) -> list[str]:
     if voters >= FEW:
         return []
     return [
-        f"Of {voters} voters, intervals are too narrow and no p can be under {2 * 0.5**voters:.3g}: "
-        f"ask {FEW} or more, and look at the agreement and the checks below first.",
+        f"Of {voters} voters, intervals are too narrow and no p can be under "
+        f"{2 * 0.5**voters:.3g}: ask {FEW} or more, and look at agreement and checks first.",
     ]
 
 
