@@ -123,7 +123,8 @@ def cut_prompts(pipe: FluxPipeline, cases: Iterable[Case]) -> list[Case]:
     """The cases whose prompts are longer than the model reads; diffusers cuts off their ends."""
     flux = cast(Any, pipe)
     # The first text encoder gives one vector only; the second's tokens are what is attended to.
-    limit = default_arguments(pipe).get("max_sequence_length", flux.tokenizer_2.model_max_length)
+    longest = flux.tokenizer_2.model_max_length
+    limit = cast(int, default_arguments(pipe).get("max_sequence_length", longest))
     return [
         case
         for case in cases
