@@ -435,28 +435,36 @@ class TestBesideDiffusers:
             transformer.fuse_qkv_projections()
             torch.testing.assert_close(run(), plain, atol=1e-5, rtol=1e-4)
 
-    @pytest.mark.parametrize("grad", [False, True])
+    @pytest.mark.parametrize(
+        ("masked", "grad"), [(True, False), (True, True), (False, False)], ids=str
+    )
     def test_regional_compilation_never_compiles_again(
-        self, transformer, run, subject, grad, monkeypatch
+        self, transformer, run, subject, masked, grad, monkeypatch
     ):
+        """Whatever the reference, the mask, and the way in which strength and time are given."""
         counter = CompileCounter()
         torch._dynamo.reset()
         # The shape checks of these tests are no part of what is compiled.
         monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         generator = torch.Generator().manual_seed(0)
-
-        def masked(share, seed):
-            """Two subjects, each on a share of the rows; with no row at all it has to work, too."""
-            mask = (torch.rand(2, IMAGE, generator=generator) < share) * 0.7
-            return ImagePrompt.join([subject(seed), subject(seed + 10)]).with_mask(mask)
-
-        prompts = [
-            masked(share, seed).with_scale([seed / 7, 1])
-            for seed, share in enumerate((0.5, 0.2, 1.0, 0.0, 0.8))
-        ]
-        covers = [tuple(prompt.cover.lengths.tolist()) for prompt in prompts]
-        assert len(set(covers)) > 3, "the masks must differ in their number of rows"
+        shares = (0.5, 0.2, 1.0, 0.0, 0.8)  # with no row at all it has to work, too
+        scales = (None, 0.3, [0.2, 1.0], torch.rand(2, 4), torch.rand(1, 2, 1))
+        prompts = []
+        for seed, (share, scale) in enumerate(zip(shares, scales, strict=True)):
+            prompt = ImagePrompt.join([subject(seed), subject(seed + 10)])
+            if masked:
+                mask = (torch.rand(2, IMAGE, generator=generator) < share) * 0.7
+                prompt = prompt.with_mask(mask)
+            prompts.append(prompt if scale is None else prompt.with_scale(scale))
+        prompts.append(prompts[0].with_window(0.5, 1.0))
+        if masked:
+            covers = [tuple(prompt.cover.lengths.tolist()) for prompt in prompts]
+            assert len(set(covers)) > 3, "the masks must differ in their number of rows"
+        scheduler = FlowMatchEulerDiscreteScheduler()
+        scheduler.set_timesteps(2)
         with attach(transformer, prompts[0]) as attachment, torch.set_grad_enabled(grad):
+            attachment.passes.follow(scheduler)
+            attachment.passes.name = "cond"
             eager = run()
             transformer.compile_repeated_blocks(backend=counter, fullgraph=True)
             torch.testing.assert_close(run(), eager, atol=1e-5, rtol=1e-4)
@@ -465,6 +473,8 @@ class TestBesideDiffusers:
             for prompt in prompts[1:]:
                 attachment.set_prompt(prompt)
                 run(hidden_states=torch.randn(2, IMAGE, 8), timestep=torch.rand(2))
+            scheduler.step(torch.zeros(1), scheduler.timesteps[0], torch.zeros(1))
+            run()
             assert counter.frame_count == graphs
 
     @torch.no_grad()

@@ -101,6 +101,8 @@ class ImagePrompt:
     def block(self, index: int) -> BlockPrompt:
         """The part of block `index`."""
         scale = self.scale[..., index if self.scale.shape[-1] > 1 else 0, None]
+        # Always laid out alike, however the scale was given: strides are part of what is compiled.
+        scale = scale.clone(memory_format=torch.contiguous_format)
         image = scale if self._places is None else scale * self._places
         key, value = self.keys[index], self.values[index]
         return BlockPrompt(key, value, image, scale, self.query_rope, self.insertion, self.cover)
