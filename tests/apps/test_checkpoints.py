@@ -125,6 +125,7 @@ def test_a_base_as_arithmetic(cli: Any) -> None:
 def test_a_base_and_a_path_are_one_too_many(xlabs: Path, cli: Any) -> None:
     assert "either" in cli("inspect").err
     assert "either" in cli("inspect", xlabs, "--base", "FLUX.1-dev").err
+    assert "--subjects counts with --base" in cli("inspect", xlabs, "--subjects", 2).err
     assert "--base is one of" in cli("inspect", "--base", "FLUX.9").err
 
 

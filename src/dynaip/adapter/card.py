@@ -6,14 +6,12 @@ A card of the experts' outputs can still be weighed by hand; a fused one is a th
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from dynaip.adapter import storage
@@ -93,8 +91,7 @@ class SubjectCard:
             for name in ("tokens", "coefficients")
         }
         metadata = {"format": FORMAT, "version": VERSION, "adapter_sha256": self.adapter_sha256}
-        content = save(tensors, metadata)
-        storage.replace(Path(path), lambda partial: partial.write_bytes(content))
+        storage.replace(Path(path), lambda partial: save_file(tensors, partial, metadata))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> SubjectCard:
@@ -106,12 +103,7 @@ class SubjectCard:
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"There is no card at {path}; check the path.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is truncated or no card ({error}).") from error
+        tensors, metadata = storage.read(path)
         if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
             raise ValueError(
                 f"{path} is no subject card that this dynaip reads; make one with `dynaip encode`."

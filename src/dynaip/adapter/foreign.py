@@ -11,7 +11,6 @@ insertion and the query, `branches` the rows. Masks, scales and branches then wo
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,10 +19,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dynaip.adapter import storage
 from dynaip.adapter.convention import HEAD_DIM, ForeignConfig, Rows, recognise, rename
 from dynaip.adapter.prompt import ImagePrompt
 
@@ -175,13 +174,7 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         raise ValueError(f"There is no file {path}; check the path.")
     if path.suffix != ".safetensors":
         return dict(_flatten(path, _unpickle(path, device)))
-    try:
-        with safe_open(path, framework="pt", device=device) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} is truncated or no safetensors file ({error}); copy it again."
-        ) from error
+    return storage.read(path, device)[0]
 
 
 def convert(source: Path, target: Path) -> None:
@@ -198,12 +191,8 @@ def convert(source: Path, target: Path) -> None:
     # so that the file is not held twice.
     for name in tensors:
         tensors[name] = tensors[name].clone(memory_format=torch.contiguous_format)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        save_file(tensors, partial, metadata={"format": "pt"})
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    metadata = {"format": "pt"}
+    storage.replace(target, lambda partial: save_file(tensors, partial, metadata=metadata))
 
 
 def _unpickle(path: Path, device: str) -> object:

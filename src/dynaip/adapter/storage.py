@@ -93,14 +93,7 @@ def load_weights(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
     path = folder / WEIGHTS
     if not path.is_file():
         raise ValueError(f"{folder} holds no adapter: {WEIGHTS} is missing.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} is truncated or no safetensors file ({error}); copy it again."
-        ) from error
+    tensors, metadata = read(path)
     _check_shapes(path, {name: tuple(t.shape) for name, t in tensors.items()}, shapes)
     if metadata.get(DIGEST) != digest(tensors):
         raise ValueError(
@@ -108,6 +101,26 @@ def load_weights(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
         )
     _check_finite(tensors, str(path))
     return tensors
+
+
+def read(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor of a safetensors file, and its metadata.
+
+    Args:
+        path: The file.
+        device: Where to put the tensors; `"meta"` reads names and shapes alone.
+
+    Raises:
+        ValueError: It is truncated, or no such file.
+    """
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} is truncated or no safetensors file ({error}); copy it again."
+        ) from error
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -6,8 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from PIL import Image, PngImagePlugin
 
 import dynaip
+from dynaip.adapter import storage
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.adapter.storage import WEIGHTS, locate
@@ -314,18 +313,7 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: It cannot be written; what was there before still is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    storage.replace(path, lambda partial: partial.write_bytes(content))
 
 
 def _readable(settings: Settings) -> str:

@@ -20,8 +20,6 @@ from dynaip.apps.cli.subjects import read_subjects, split_subjects
 if TYPE_CHECKING:
     from dynaip.pipeline.provenance import Settings
 
-BRANCHES = ("image", "text", "both")
-OVERLAPS = ("sum", "normalise", "priority")
 LARGEST_SEED = 2**32 - 1
 
 
@@ -174,12 +172,16 @@ def _seeds(seed: int | None, number: int) -> range:
 
 
 def _branches(branches: str | None) -> Any:
+    from dynaip.adapter.config import BRANCHES
+
     if branches not in (None, *BRANCHES):
         raise ValueError(f"--branches is image, text or both; got {branches!r}.")
     return branches or "image"
 
 
 def _overlap(overlap: str | None) -> Any:
+    from dynaip.adapter.attention import OVERLAPS
+
     if overlap not in (None, *OVERLAPS):
         raise ValueError(f"--overlap is {', '.join(OVERLAPS)}; got {overlap!r}.")
     return overlap or "sum"

@@ -30,13 +30,18 @@ def inspect(
     base: Annotated[
         str | None, typer.Option(help="FLUX.1-dev or FLUX.1-schnell: its sizes, and the memory.")
     ] = None,
-    subjects: Annotated[int, typer.Option(min=0, help="Subjects to count with --base.")] = 1,
+    subjects: Annotated[
+        int | None, typer.Option(min=0, help="Subjects to count with --base; one if not given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Say what a folder or a file is: its kind, its size, its settings."""
     if (path is None) == (base is None):
         raise ValueError("Give either something to look at, or --base with a base's name.")
-    facts = describe(path) if path is not None else describe_base(str(base), subjects)
+    if path is not None and subjects is not None:
+        raise ValueError("--subjects counts with --base; leave it out to look at a file.")
+    count = 1 if subjects is None else subjects
+    facts = describe(path) if path is not None else describe_base(str(base), count)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
