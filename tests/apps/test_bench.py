@@ -16,6 +16,7 @@ from dynaip.evaluation.benchmarks.manifest import read_manifest, write_manifest
 from dynaip.evaluation.benchmarks.results import Results
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.scores import read_scores
+from dynaip.pipeline.provenance import read_settings
 
 Cli = Callable[..., Any]
 
@@ -43,9 +44,13 @@ def test_a_benchmark_is_answered_in_shards_and_goes_on(
     assert "4 of 4 prompts are longer than this model reads" in first.err
     rest = cli("bench", "run", manifest, *options)
     assert "2 pictures made, 2 were there" in rest.out
+    assert "2 of 4 pictures are there already" in rest.err
     results = Results.open(out)
     assert results.method.name == "Ours"
     assert set(results.method.weights) == {"transformer", "adapter"}
+    # The hash that stands in the pictures, too.
+    settings = read_settings(results.pictures()[0].path)
+    assert results.method.weights["adapter"] == settings.adapter_sha256
     assert not results.missing()
     for change in (("--branches", "both"), ("--size", 16)):
         other = cli("bench", "run", manifest, *options, *change)
@@ -102,6 +107,9 @@ def test_answers_are_scored_beside_the_copied_reference(
     whole = [row for row in rows if row.measure == "colour-edges"]
     assert len(whole) == 2 * 2 + 2 * 3
     assert [row.score for row in whole if row.subject == 0] == pytest.approx([1.0] * 4)
+    lost = cli("bench", "score", out, "--metric", "clip", "--model", tmp_path / "none")
+    assert lost.code == 2
+    assert "give its folder as --model" in lost.err
     next(iter(out.glob("pictures/*/0.png"))).unlink()
     assert "1 pictures of the manifest are missing" in cli("bench", "score", out).err
 
@@ -142,6 +150,18 @@ def test_the_truth_is_read_by_a_probe_and_reported(
     none = cli("bench", "score", out, "--metric", "truth", "--model", tmp_path / "none")
     assert none.code == 2
     assert "train-probe" in none.err
+
+
+def test_a_part_of_a_data_set_is_called_so(cli: Cli, tmp_path: Path) -> None:
+    text = "subject_name,class\ncan,can\nrex,dog\n\nObject Prompts\n"
+    prompt = "'a {0} {1} here'.format(unique_token, class_token),"
+    lists = "".join(f"prompt_list = [{25 * prompt}]\n" for _ in range(2))
+    (tmp_path / "prompts_and_classes.txt").write_text(text + lists)
+    (tmp_path / "rex").mkdir()
+    (tmp_path / "rex" / "00.jpg").touch()
+    options = ("--data", tmp_path, "--out", tmp_path / "m.jsonl", "--pictures", 1)
+    made = cli("bench", "dreambooth", *options)
+    assert "25 cases of 1 of 30 subjects, 25 pictures to make" in made.out, made.err
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,24 @@ def test_a_judge_that_fails_its_self_test_is_not_trusted(
     assert (results.folder / "selftest" / "dynaip-org-judge.jsonl").is_file()
     trusted = cli("judge", results.folder, *url(server), "--despite-self-test")
     assert trusted.code == 0, trusted.err
-    assert "identical pictures get 3.00" in trusted.out
+    assert "self test: identical pictures get 3.00 of 4; " in trusted.out
+    assert "(of 4 points: identical 3.00, " in trusted.out
+
+
+def test_an_endpoint_that_died_meanwhile_is_no_success(
+    cli: Cli, server: FaultyServer, results: Results
+) -> None:
+    last = results.pictures()[-1].path
+    kept = last.read_bytes()
+    last.unlink()
+    options = (*url(server), "--no-self-test", "--concurrency", 1)
+    assert cli("judge", results.folder, *options).code == 0
+    last.write_bytes(kept)
+    server.script = lambda number, body: (400, {}, b'{"error": {"message": "out of memory"}}')
+    died = cli("judge", results.folder, *options)
+    assert died.code == 2
+    assert "answered none of the 2 questions that were left (Error code: 400" in died.err
+    assert "out of memory" in died.err
 
 
 def test_a_dry_run_says_what_it_would_take(

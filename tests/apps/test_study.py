@@ -36,9 +36,10 @@ def test_from_folders_to_table_4(folders: list[Path], tmp_path: Path, cli: Any) 
     study = design_study(ours, [rival], StudySettings(pool=4, items=2))
     assert json.loads((tmp_path / "study.key.json").read_text()) == study.key()
     rows = [vote(study, voter=voter) for voter in ("ann", "bob")]
-    (tmp_path / "votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "votes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{")
     scored = cli("study", "score", tmp_path / "votes.jsonl", "--key", tmp_path / "study.key.json")
     assert scored.code == 0
+    assert "votes.jsonl was cut short" in scored.err
     assert "## Adjusted advantage ratio of each method over ours" in scored.out
     assert "| rival | CP |" in scored.out
 

@@ -203,3 +203,5 @@ def test_the_ceiling_s_photograph_is_not_its_own_reference(tmp_path: Path) -> No
     assert len(answers) == 3
     assert all(np.array_equal(answer, noisy(2)) for answer in answers)
     assert made.manifest.cases[0].subjects[0].references == views[:2]
+    # One file under three names.
+    assert len({wanted.path.stat().st_ino for wanted in made.pictures()}) == 1

@@ -41,15 +41,17 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.jsonl") == manifest
 
 
-def test_references_below_the_manifest_move_with_it(tmp_path: Path) -> None:
-    subject = CaseSubject(
-        name="mug", category="mug", kind="object", references=(tmp_path / "a" / "r.png",)
-    )
+def test_references_move_with_the_manifest(tmp_path: Path) -> None:
+    """Those below it, and those beside it, as of a result folder beside its benchmark."""
+    places = (("bench", "refs", "r.png"), ("r.png",))
+    references = tuple(tmp_path.joinpath("a", *place) for place in places)
+    subject = CaseSubject(name="mug", category="mug", kind="object", references=references)
     manifest = Manifest(name="", settings={}, cases=(case(subjects=(subject,)),))
-    write_manifest(manifest, tmp_path / "a" / "manifest.jsonl")
+    write_manifest(manifest, tmp_path / "a" / "bench" / "manifest.jsonl")
     (tmp_path / "a").rename(tmp_path / "b")
-    (found,) = read_manifest(tmp_path / "b" / "manifest.jsonl").cases
-    assert found.subjects[0].references == (tmp_path / "b" / "r.png",)
+    (found,) = read_manifest(tmp_path / "b" / "bench" / "manifest.jsonl").cases
+    moved = tuple(tmp_path.joinpath("b", *place) for place in places)
+    assert found.subjects[0].references == moved
 
 
 @pytest.mark.parametrize("bad", ["", "a/b", "..", ".hidden", "ü", "a b", "x" * 200, "-flag"])

@@ -42,10 +42,12 @@ def test_the_folder_still_knows_its_references(manifest: Manifest, tmp_path: Pat
 def test_a_folder_belongs_to_one_method_and_manifest(manifest: Manifest, tmp_path: Path) -> None:
     results = Results.create(tmp_path / "out", manifest, OURS)
     assert Results.create(tmp_path / "out", manifest, OURS) == results
-    with pytest.raises(ResultsError, match="not of IP-Adapter"):
+    with pytest.raises(
+        ResultsError, match=r"method \(name DynaIP, not IP-Adapter, steps 20, not None"
+    ):
         Results.create(tmp_path / "out", manifest, Method(name="IP-Adapter"))
     other = Method(name="DynaIP", settings={"steps": 21}, weights=OURS.weights)
-    with pytest.raises(ResultsError, match="pictures of DynaIP"):
+    with pytest.raises(ResultsError, match=r"method \(steps 20, not 21\);"):
         Results.create(tmp_path / "out", manifest, other)
     shorter = Manifest(name="bench", settings={}, cases=manifest.cases[:1])
     with pytest.raises(ResultsError, match="another manifest"):

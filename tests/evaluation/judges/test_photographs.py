@@ -69,3 +69,4 @@ def test_a_judge_of_pixels_sees_what_pixels_show(summary: Summary) -> None:
     # The answers are the references themselves, and any prompt is fine with it.
     assert means["in order"] == means["swapped"] == 1
     assert means["prompt"] == means["shuffled"] == 0.75
+    assert "misnamed pictures get 3.00 of 4" in summary.failed

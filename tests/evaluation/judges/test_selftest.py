@@ -20,6 +20,8 @@ GOOD = {
     "same class": 2.0,
     "unrelated": 0.0,
     "blank": 0.0,
+    "named": 4.0,
+    "misnamed": 0.0,
     "blur 1%": 4.0,
     "blur 2%": 3.0,
     "blur 4%": 2.0,
@@ -80,6 +82,9 @@ def test_every_kind_is_asked_and_shows_what_it_says(zoo: Results) -> None:
     assert "<<<prompt 1>>>" in texts["prompt/1"]
     assert "<<<prompt 1>>>" not in texts["shuffled/1"]
     assert shown["shuffled/1"] == shown["prompt/1"]
+    assert shown["named/0"] == shown["misnamed/0"] == shown["identical/0"][:1]
+    assert "<<<a mug>>>" in texts["named/0"]
+    assert "<<<a dog>>>" in texts["misnamed/0"]
 
 
 def _contrast(pictures: tuple[object, ...]) -> int:
@@ -113,13 +118,59 @@ def test_a_good_judge_passes(zoo: Results) -> None:
         ({"same class": 4.0}, "as good as the same"),
         ({"blur 8%": 4.0}, "more blur gets more points"),
         ({"swapped": 1.0}, "order of the pictures"),
-        ({"shuffled": 4.0}, "another prompt fits better"),
+        ({"named": 2.0}, "with their own noun get 2.00"),
+        ({"misnamed": 2.0}, "misnamed pictures get 2.00"),
+        ({"shuffled": 3.0}, "another prompt fits as well"),
+        ({"prompt": 0.0}, "another prompt fits as well"),
     ],
 )
 def test_each_fault_is_named_alone(zoo: Results, changes: dict[str, float], words: str) -> None:
     summary = judged(self_test_questions(zoo, OURS), GOOD | changes)
     assert len(summary.failed) == 1, summary.failed
     assert words in summary.failed[0]
+
+
+def test_pictures_that_fit_no_prompt_are_not_the_judge_s_fault(zoo: Results) -> None:
+    assert (
+        judged(self_test_questions(zoo, OURS), GOOD | {"prompt": 1.0, "shuffled": 1.0}).failed == ()
+    )
+
+
+def test_another_prompt_is_one_of_other_subjects(zoo: Results) -> None:
+    """The second case's subject is given to the first, under another prompt."""
+    first, *others = zoo.manifest.cases
+    twin = dataclasses.replace(first, id="twin", prompt="prompt of the twin")
+    manifest = dataclasses.replace(zoo.manifest, cases=(first, twin, *others))
+    answers = dataclasses.replace(zoo, manifest=manifest)
+    for wanted in answers.missing():
+        wanted.path.parent.mkdir(parents=True)
+        picture(60).save(wanted.path)
+    texts = {q.case: q.text for q in self_test_questions(answers, OURS)}
+    for number in (0, 1):
+        assert "twin" not in texts[f"shuffled/{number}"]
+        assert "prompt 0" not in texts[f"shuffled/{number}"]
+
+
+def test_styles_have_no_noun_to_ask_for(zoo: Results) -> None:
+    cases = tuple(
+        dataclasses.replace(c, subjects=(dataclasses.replace(c.subjects[0], kind="style"),))
+        for c in zoo.manifest.cases
+    )
+    styles = dataclasses.replace(zoo, manifest=dataclasses.replace(zoo.manifest, cases=cases))
+    kinds = {q.case.partition("/")[0] for q in self_test_questions(styles, OURS)}
+    assert not kinds & {"named", "misnamed"}
+
+
+def test_scores_that_lack_now_and_then_are_a_fault(zoo: Results) -> None:
+    questions = self_test_questions(zoo, OURS)
+    rows = [
+        q.row(JUDGE, PROTOCOL, "ok", GOOD[q.case.partition("/")[0]], attempt=0, key="")
+        for q in questions
+    ]
+    most = len(rows) // 10
+    assert summarise(questions, rows[:-most]).failed == ()
+    found = summarise(questions, rows[: -most - 1]).failed
+    assert found == (f"{most + 1} of {len(rows)} questions have no score",)
 
 
 def test_silence_is_a_fault(zoo: Results) -> None:

@@ -63,7 +63,7 @@ def prefer_green(page: Page) -> None:
 
 
 def ballots(study: Study, path: Path) -> Ballots:
-    return unblind(read_votes([path]), study.key())
+    return unblind(read_votes([path]).votes, study.key())
 
 
 def test_a_voter_from_start_to_file(page: Page, study: Study, file: Path, tmp_path: Path) -> None:
@@ -96,7 +96,8 @@ def test_a_voter_from_start_to_file(page: Page, study: Study, file: Path, tmp_pa
     assert {judgement.outcome for judgement in found.judgements} == {"lose"}
     assert {judgement.left for judgement in found.judgements} == {True, False}
     sides = {
-        (vote.pair, vote.showing): vote.left for vote in read_votes([tmp_path / "votes.jsonl"])
+        (vote.pair, vote.showing): vote.left
+        for vote in read_votes([tmp_path / "votes.jsonl"]).votes
     }
     again = [pair for pair, showing in sides if showing]
     assert all(sides[pair, 0] != sides[pair, 1] for pair in again)
@@ -125,7 +126,7 @@ def test_votes_reach_the_server_even_after_an_outage(
             page.reload()
         server.shutdown()
         thread.join()
-    votes = read_votes([tmp_path / "votes.jsonl"])
+    votes = read_votes([tmp_path / "votes.jsonl"]).votes
     assert [(vote.voter, vote.question) for vote in votes] == [
         ("p07", question) for question in ("cp", "pf", "os")
     ]

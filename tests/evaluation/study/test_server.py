@@ -64,7 +64,7 @@ def test_votes_are_appended(server: StudyServer, study: Study) -> None:
     rows = [vote(study, question=question) for question in ("cp", "pf", "os")]
     assert post(server, rows[:2]) == 204
     assert post(server, rows[2:]) == 204
-    assert [found.to_row() for found in read_votes([server.votes])] == rows
+    assert [found.to_row() for found in read_votes([server.votes]).votes] == rows
 
 
 def test_a_line_that_a_killed_server_left_is_not_built_upon(
@@ -74,14 +74,14 @@ def test_a_line_that_a_killed_server_left_is_not_built_upon(
     with server.votes.open("a") as file:
         file.write('{"study": "')
     assert post(server, [vote(study, question="pf")]) == 204
-    assert [found.question for found in read_votes([server.votes])] == ["cp", "pf"]
+    assert [found.question for found in read_votes([server.votes]).votes] == ["cp", "pf"]
 
 
 def test_many_voters_at_once_lose_nothing(server: StudyServer, study: Study) -> None:
     batches = [[vote(study, voter=f"v{v}", position=p) for p in range(10)] for v in range(20)]
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(lambda batch: post(server, batch), batches)) == {204}
-    assert len(read_votes([server.votes])) == 200
+    assert len(read_votes([server.votes]).votes) == 200
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,10 @@ def test_files_may_end_in_a_torn_line(study: Study, tmp_path: Path) -> None:
     path = tmp_path / "votes.jsonl"
     whole = json.dumps(vote(study)) + "\n"
     path.write_text(whole + "\n" + whole[:40])
-    assert len(read_votes([path, path])) == 2
+    found = read_votes([path, path])
+    assert (len(found.votes), found.torn) == (2, [path, path])
+    path.write_text(whole)
+    assert read_votes([path]).torn == []
     path.write_text(whole + '{"voter": 1}\n' + whole)
     with pytest.raises(ValueError, match=r"Line 2 of .*votes.jsonl is no vote"):
         read_votes([path])

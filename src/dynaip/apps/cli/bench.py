@@ -144,7 +144,11 @@ def baseline(
     from dynaip.evaluation.benchmarks.baselines import make_baseline
     from dynaip.evaluation.benchmarks.manifest import read_manifest
 
-    _tell_pictures(make_baseline(name, read_manifest(manifest), out))
+    asked = read_manifest(manifest)
+    with progress_bar() as progress:
+        bar = progress.add_task("Writing", total=sum(len(case.seeds) for case in asked.cases))
+        results = make_baseline(name, asked, out, lambda: progress.advance(bar))
+    _tell_pictures(results)
 
 
 @app.command()
@@ -186,7 +190,7 @@ def score(
         written = append_scores(path, rows)
     if missing := len(results.missing()):
         typer.echo(f"{missing} pictures of the manifest are missing, and have no scores.", err=True)
-    typer.echo(f"{written} scores are in {path}.")
+    typer.echo(f"{written} scores were added to {path}.")
 
 
 @app.command()
@@ -254,6 +258,8 @@ def run(
         _tell_cut_prompts(pipe, asked)
     wanted = in_shard(results, part)
     ready = sum(each.path.is_file() for each in wanted)
+    if ready:
+        typer.echo(f"{ready} of {len(wanted)} pictures are there already.", err=True)
     with progress_bar(state.is_local_main_process) as progress:
         bar = progress.add_task("Drawing", total=len(wanted), completed=ready)
         painter = pipe
@@ -318,7 +324,9 @@ def _write(manifest: Manifest, out: Path) -> None:
 
     write_manifest(manifest, out)
     count = sum(len(case.seeds) for case in manifest.cases)
-    typer.echo(f"{len(manifest.cases)} cases, {count} pictures to make: {out}.")
+    there, whole = (manifest.settings.get(key) for key in ("subjects", "of"))
+    part = f" of {there} of {whole} subjects" if there != whole else ""
+    typer.echo(f"{len(manifest.cases)} cases{part}, {count} pictures to make: {out}.")
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> Any:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from dynaip.apps.cli.loading import load_adapter, load_model, miniature_folder, progress_console
 
@@ -51,6 +60,9 @@ class Job:
     model: str | None
     adapter: str | None
 
+
+# Between two lines of progress in a log.
+SECONDS_A_LINE = 60.0
 
 Draw = Callable[..., tuple["Image.Image", "Tensor | None"]]
 
@@ -141,9 +153,27 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
     return describe
 
 
+class _Progress(Progress):
+    """A bar; where there is no terminal to draw it on, a line now and then."""
+
+    said = 0.0
+    silent = False
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """See `Progress`."""
+        super().advance(task_id, advance)
+        if self.disable and not self.silent and time.monotonic() - self.said >= SECONDS_A_LINE:
+            self.said = time.monotonic()
+            task = self._tasks[task_id]
+            typer.echo(f"{task.description}: {task.completed:g} of {task.total:g}", err=True)
+
+
 def progress_bar(shown: bool = True) -> Progress:
-    """A bar on stderr, where that is a terminal; it goes when it is done."""
-    return Progress(
+    """A bar on stderr that goes when it is done; in a log a line a minute. Or, not shown, neither.
+
+    Work of less than a minute leaves no line.
+    """
+    progress = _Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -152,3 +182,5 @@ def progress_bar(shown: bool = True) -> Progress:
         transient=True,
         disable=not (shown and progress_console.is_terminal),
     )
+    progress.said, progress.silent = time.monotonic(), not shown
+    return progress

@@ -96,6 +96,11 @@ def judge(
                 results, words, who, how, ask, known, concurrency, despite_self_test
             )
         tally = _ask("Judging", questions, who, how, ask, path, concurrency)
+        if tally.unanswered:
+            raise ValueError(
+                f"{name} answered none of the {tally.statuses['transport']} questions that were "
+                f"left ({tally.failure}); run the same command again once it does."
+            )
         outcome["judges"][name] = asked | {
             "attempts": tally.asked,
             "reused": tally.reused,
@@ -190,7 +195,7 @@ def _cost(parts: list[Estimate], price_in: float, price_out: float) -> dict[str,
         "of_them_self_test": would.calls - parts[0].calls,
         "prompt_tokens": would.prompt_tokens,
         "answer_tokens_at_most": would.answer_tokens,
-        "hours": round(would.seconds / 3600, 2),
+        "hours": round(would.seconds / 3600, 3),
         **({"cost_at_most": round(cost, 2)} if cost else {}),
     }
 
@@ -206,7 +211,14 @@ def _report(outcome: dict[str, Any], as_json: bool) -> None:
     for name, values in outcome["judges"].items():
         typer.echo(name)
         for key, value in values.items():
-            typer.echo(f"  {key.replace('_', ' ')}: {value}")
+            shown = _found(value) if key == "self_test" else value
+            typer.echo(f"  {key.replace('_', ' ')}: {shown}")
+
+
+def _found(self_test: dict[str, Any]) -> str:
+    """A self-test in one line, in the judge's own points."""
+    means = ", ".join(f"{kind} {4 * mean:.2f}" for kind, mean in self_test["means"].items())
+    return f"{'; '.join(self_test['failed']) or 'passed'} (of 4 points: {means})"
 
 
 def _one_each(endpoints: list[str], names: list[str]) -> list[str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def likeness_rows(
     results: Results, metric: str, model: str | None, progress: Progress
 ) -> Iterable[ScoreRow]:
-    """Rows of "clip", "dino" or "offline", made as they are read; `model` may name another one."""
+    """Rows of "clip", "dino" or "offline", made as they are read; `model` may name another one.
+
+    Raises:
+        ValueError: There is no such model here, and none can be downloaded.
+    """
     import itertools
 
     quiet_libraries()
@@ -34,14 +38,18 @@ def likeness_rows(
     def advance() -> None:
         progress.advance(bar)
 
+    makers = {"clip": metrics.ClipEmbedder, "dino": metrics.DinoEmbedder}
+    try:
+        embedder: Any = makers.get(metric, metrics.ColourAndEdges)(**named)
+    except OSError as error:
+        raise ValueError(
+            f"The model of --metric {metric} cannot be had ({str(error).splitlines()[0]}); give "
+            "its folder as --model, or use --metric offline."
+        ) from error
+    rows = metrics.score_likeness(results, embedder, advance)
     if metric == "clip":
-        clip = metrics.ClipEmbedder(**named)
-        return itertools.chain(
-            metrics.score_likeness(results, clip, advance),
-            metrics.score_prompts(results, clip, advance),
-        )
-    embedder = metrics.DinoEmbedder(**named) if metric == "dino" else metrics.ColourAndEdges()
-    return metrics.score_likeness(results, embedder, advance)
+        return itertools.chain(rows, metrics.score_prompts(results, embedder, advance))
+    return rows
 
 
 def truth_rows(

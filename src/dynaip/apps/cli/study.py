@@ -86,5 +86,8 @@ def score(
     from dynaip.evaluation.study.report import study_tables
     from dynaip.evaluation.study.votes import read_key, read_votes, unblind
 
-    ballots = unblind(read_votes(votes), read_key(key))
+    found = read_votes(votes)
+    for path in found.torn:
+        typer.echo(f"The last line of {path} was cut short and is left out.", err=True)
+    ballots = unblind(found.votes, read_key(key))
     print_tables(study_tables(ballots, least_checks=least_checks), form, out)

@@ -8,7 +8,10 @@ pixels. In a rendered world there is also a perfect answer, which says what the 
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -26,8 +29,15 @@ BASELINES = {
 }
 
 
-def make_baseline(name: str, manifest: Manifest, folder: Path) -> Results:
+def make_baseline(
+    name: str,
+    manifest: Manifest,
+    folder: Path,
+    on_picture: Callable[[], Any] | None = None,
+) -> Results:
     """Writes a baseline's answers as a result folder, to be scored like any method's.
+
+    A reference that answers several cases is written once and linked.
 
     Args:
         name: `"copy"` answers with the first subject's first reference. `"real"` answers with the
@@ -36,6 +46,7 @@ def make_baseline(name: str, manifest: Manifest, folder: Path) -> Results:
             the size of the references, where the manifest says what is true.
         manifest: What is asked.
         folder: The result folder.
+        on_picture: Called after each picture.
 
     Raises:
         ValueError: The name is unknown, a reference cannot be read, no case has two photographs,
@@ -49,13 +60,29 @@ def make_baseline(name: str, manifest: Manifest, folder: Path) -> Results:
     if name == "real":
         manifest = dataclasses.replace(manifest, cases=tuple(map(_without_last, manifest.cases)))
     results = Results.create(folder, manifest, Method(name=BASELINES[name]))
+    written: dict[Path, Path] = {}
     for case, number, path in results.missing():
         if name == "perfect":
-            picture = _render(case, case.seeds[number])
+            write_png(_render(case, case.seeds[number]), path)
         else:
-            picture = open_picture(answers[case.id][-1 if name == "real" else 0])
-        write_png(on_white(picture), path)
+            reference = answers[case.id][-1 if name == "real" else 0]
+            _write_once(reference, path, written)
+        if on_picture is not None:
+            on_picture()
     return results
+
+
+def _write_once(reference: Path, path: Path, written: dict[Path, Path]) -> None:
+    """Writes a reference as an answer, or links to the answer that it already is."""
+    if reference not in written:
+        write_png(on_white(open_picture(reference)), path)
+        written[reference] = path
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.hardlink_to(written[reference])
+    except OSError:  # a file system without links
+        shutil.copyfile(written[reference], path)
 
 
 def _with_spare_photographs(manifest: Manifest) -> Manifest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,7 +124,7 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Writes a manifest; reference paths become relative to it where they lie below its folder.
+    """Writes a manifest; reference paths become relative to its folder, so both move together.
 
     Raises:
         OSError: The file cannot be written; what was there before still is.
@@ -182,7 +183,9 @@ def _to_row(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    if path.drive != folder.drive:
+        return str(path)
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _parse(line: str, where: str) -> dict[str, Any]:
@@ -211,7 +214,9 @@ def _subject_from(row: dict[str, Any], folder: Path) -> CaseSubject:
     return CaseSubject(
         **{
             **row,
-            "references": tuple(folder / reference for reference in row["references"]),
+            "references": tuple(
+                Path(os.path.normpath(folder / reference)) for reference in row["references"]
+            ),
             "box": None if box is None else tuple(float(side) for side in box),
         }
     )

@@ -73,9 +73,10 @@ class Results:
                     f"{folder} answers another manifest; choose another folder, or delete it."
                 )
             if found.method != method:
+                differences = _differences(found.method, method)
                 raise ResultsError(
-                    f"{folder} holds pictures of {_describe(found.method)}, not of "
-                    f"{_describe(method)}; choose another folder, or delete it."
+                    f"{folder} holds pictures of another method ({differences}); choose another "
+                    "folder, or delete it."
                 )
             return found
         # Last the manifest: a folder that has one is complete.
@@ -121,7 +122,18 @@ class Results:
         return self.folder / "scores" / f"{scorer}.jsonl"
 
 
-def _describe(method: Method) -> str:
-    hashes = ", ".join(f"{part} {digest}" for part, digest in sorted(method.weights.items()))
-    settings = json.dumps(dict(method.settings), sort_keys=True)
-    return f"{method.name} ({hashes or 'no weights named'}; {settings})"
+def _differences(there: Method, here: Method) -> str:
+    """What of two methods is not the same, in words."""
+    known, wanted = (
+        {
+            "name": each.name,
+            **each.settings,
+            **{f"{part}'s hash": h for part, h in each.weights.items()},
+        }
+        for each in (there, here)
+    )
+    return ", ".join(
+        f"{key.replace('_', ' ')} {known.get(key)}, not {wanted.get(key)}"
+        for key in {**known, **wanted}
+        if known.get(key) != wanted.get(key)
+    )

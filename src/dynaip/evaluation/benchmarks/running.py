@@ -67,7 +67,8 @@ class Way:
         if Path(self.model).is_dir():
             weights["transformer"] = hash_weights(Path(self.model) / "transformer")
         if self.adapter:
-            weights["adapter"] = hash_weights(locate(self.adapter))
+            # As in the pictures' own settings.
+            weights["adapter"] = file_sha256(locate(self.adapter) / WEIGHTS)
         return Method(name=name, settings=settings, weights=weights)
 
 
@@ -123,8 +124,7 @@ def cut_prompts(pipe: FluxPipeline, cases: Iterable[Case]) -> list[Case]:
     """The cases whose prompts are longer than the model reads; diffusers cuts off their ends."""
     flux = cast(Any, pipe)
     # The first text encoder gives one vector only; the second's tokens are what is attended to.
-    longest = flux.tokenizer_2.model_max_length
-    limit = cast(int, default_arguments(pipe).get("max_sequence_length", longest))
+    limit = default_arguments(pipe)["max_sequence_length"]
     return [
         case
         for case in cases

@@ -153,24 +153,24 @@ def ask_about(results: Results, protocol: Protocol, rubrics: Rubrics) -> Iterato
                     pictures=(subject.references[0], path),
                 )
         for case, number, path in pictures:
-            yield prompt_question(case, number, path, rubrics["pf"], repeat)
+            yield prompt_question(case.id, number, case.prompt, path, rubrics["pf"], repeat)
 
 
 def prompt_question(
-    case: Case, number: int, picture: Path | Image.Image, rubric: Rubric, repeat: int = 0
+    case: str, number: int, prompt: str, picture: Path, rubric: Rubric, repeat: int = 0
 ) -> Question:
     """Whether the picture shows what the prompt says."""
     # Ours has a blank for the prompt; the official rubric is followed by it.
     official = rubric.source != "dynaip"
     return Question(
-        case=case.id,
+        case=case,
         picture=number,
         measure="pf",
         repeat=repeat,
         rubric=rubric,
-        text=rubric.user if official else rubric.fill(prompt=case.prompt),
+        text=rubric.user if official else rubric.fill(prompt=prompt),
         pictures=(picture,),
-        closing=case.prompt if official else "",
+        closing=prompt if official else "",
     )
 
 

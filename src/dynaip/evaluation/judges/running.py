@@ -59,11 +59,18 @@ class Tally:
         asked: Attempts made.
         reused: Questions that had their answer already.
         statuses: How the questions that were asked ended.
+        failure: Why the last attempt that did not get through did not; empty where all did.
     """
 
     asked: int
     reused: int
     statuses: dict[str, int]
+    failure: str
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether questions were asked, and none got through."""
+        return set(self.statuses) == {"transport"}
 
 
 def ask_all(
@@ -112,7 +119,9 @@ def ask_all(
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
     reused = outcomes.pop(_REUSED, 0)
-    return Tally(asked=journal.written, reused=reused, statuses=dict(outcomes))
+    return Tally(
+        asked=journal.written, reused=reused, statuses=dict(outcomes), failure=journal.failure
+    )
 
 
 _REUSED = "reused"
@@ -131,7 +140,7 @@ class _Journal:
         rows = read_scores(path).rows
         self.final = final_scores(rows)
         self.attempts = collections.Counter(row.unit for row in rows)
-        self.answered = False
+        self.answered, self.failure = False, ""
         self._given_up = 0
         self._lock = threading.Lock()
 
@@ -140,7 +149,10 @@ class _Journal:
             append_scores(self.path, [row])
             self.attempts[row.unit] += 1
             self.written += 1
-            self.answered = self.answered or row.status != "transport"
+            if row.status == "transport":
+                self.failure = row.details["error"]
+            else:
+                self.answered = True
 
     def give_up(self) -> bool:
         """Counts a question that gets no answer; says whether none of the first ones had one."""

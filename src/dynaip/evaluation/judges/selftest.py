@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageFilter
 
-from dynaip.evaluation.benchmarks.manifest import Case, CaseSubject
+from dynaip.evaluation.benchmarks.manifest import CaseSubject
 from dynaip.evaluation.benchmarks.results import Results, Wanted
 from dynaip.evaluation.judges.questions import Question, prompt_question
 from dynaip.evaluation.judges.rubrics import Rubrics
@@ -25,13 +25,16 @@ from dynaip.pictures import open_picture
 
 # Radius of the blur in shares of the longer side.
 BLURS = (0.01, 0.02, 0.04, 0.08)
-# In shares of the scale: what a judge must give a picture beside itself, and may give a stranger.
-IDENTICAL, STRANGER = 3.5 / 4, 1 / 4
+# In shares of the scale: what a judge must give a picture beside itself and a true text, and may
+# give a stranger or an untrue text.
+IDENTICAL, TRUE, STRANGER = 3.5 / 4, 3 / 4, 1 / 4
 SLACK = 0.05
+# A judge that leaves more questions without a score than this is not one.
+MOST_UNSCORED = 0.1
 KINDS = (
     *("identical", "other view", "same class", "unrelated", "blank"),
     *(f"blur {share:.0%}" for share in BLURS),
-    *("in order", "swapped", "prompt", "shuffled"),
+    *("named", "misnamed", "in order", "swapped", "prompt", "shuffled"),
 )
 """Of questions, in the order of a report; see `self_test_questions`."""
 
@@ -64,6 +67,7 @@ def self_test_questions(results: Results, rubrics: Rubrics, count: int = 8) -> l
     | unrelated | a subject of another class | 0 or 1 |
     | blank | a white picture | 0 |
     | blur 1 % to 8 % | a reference, and itself blurred | less and less |
+    | named, misnamed | a reference with its noun, and with another subject's | 4, and 0 or 1 |
     | in order, swapped | a generated picture, and the order turned round | the same |
     | prompt, shuffled | a generated picture with its prompt, and another's | less |
 
@@ -102,11 +106,16 @@ def summarise(questions: Iterable[Question | ScoreRow], rows: Iterable[ScoreRow]
 
 
 def _failures(means: Mapping[str, float], counts: Mapping[str, tuple[int, int]]) -> Iterator[str]:
-    if unanswered := [kind for kind, (scored, asked) in counts.items() if asked and not scored]:
+    scored, asked = (sum(count[place] for count in counts.values()) for place in (0, 1))
+    if unanswered := [kind for kind, count in counts.items() if not count[0]]:
         yield f"no score at all for {', '.join(unanswered)}"
+    elif asked - scored > MOST_UNSCORED * asked:
+        yield f"{asked - scored} of {asked} questions have no score"
     if means.get("identical", 1) < IDENTICAL:
         yield f"identical pictures get {4 * means['identical']:.2f} of 4"
-    for kind in ("unrelated", "blank"):
+    if means.get("named", 1) < TRUE:
+        yield f"pictures with their own noun get {4 * means['named']:.2f} of 4"
+    for kind in ("unrelated", "blank", "misnamed"):
         if means.get(kind, 0) > STRANGER:
             yield f"{kind} pictures get {4 * means[kind]:.2f} of 4"
     if means.get("same class", 0) > means.get("identical", 1) - SLACK:
@@ -116,8 +125,10 @@ def _failures(means: Mapping[str, float], counts: Mapping[str, tuple[int, int]])
         yield "more blur gets more points"
     if abs(means.get("in order", 0) - means.get("swapped", means.get("in order", 0))) > 0.25:
         yield "the order of the pictures moves the score by more than one point"
-    if means.get("shuffled", 0) > means.get("prompt", 1):
-        yield "another prompt fits better than the picture's own"
+    own = means.get("prompt", 1)
+    # Pictures that fit no prompt at all cannot show it.
+    if means.get("shuffled", 0) > own - (SLACK if own > STRANGER else 0):
+        yield "another prompt fits as well as the picture's own"
 
 
 def _about_subject(
@@ -138,6 +149,12 @@ def _about_subject(
         shown[_blur(share)] = picture.filter(blur)
     for kind, answer in shown.items():
         yield _concept(kind, number, subject, (reference, answer), rubrics)
+    if subject.kind == "style":
+        return
+    strangers = [each for each in others if each.category != subject.category]
+    for kind, named in (("named", subject), ("misnamed", next(iter(strangers), None))):
+        if named is not None and named.kind != "style":
+            yield _prompted(kind, number, f"a {named.name}", reference, rubrics)
 
 
 def _about_picture(
@@ -147,11 +164,13 @@ def _about_picture(
     pair = (subject.references[0], wanted.path)
     yield _concept("in order", number, subject, pair, rubrics)
     yield _concept("swapped", number, subject, pair[::-1], rubrics)
-    strangers = [each.case for each in pictures if each.case.prompt != wanted.case.prompt]
-    if strangers:
-        own, other = wanted.case, strangers[number % len(strangers)]
-        yield _prompted("prompt", number, own, wanted, rubrics)
-        yield _prompted("shuffled", number, other, wanted, rubrics)
+    others = [each.case for each in pictures if each.case.prompt != wanted.case.prompt]
+    # Rather a prompt for other subjects: one for the same in another place is half right.
+    apart = [case for case in others if case.subjects != wanted.case.subjects] or others
+    if apart:
+        other = apart[number % len(apart)]
+        yield _prompted("prompt", number, wanted.case.prompt, wanted.path, rubrics)
+        yield _prompted("shuffled", number, other.prompt, wanted.path, rubrics)
 
 
 def _concept(
@@ -172,9 +191,8 @@ def _concept(
     )
 
 
-def _prompted(kind: str, number: int, case: Case, wanted: Wanted, rubrics: Rubrics) -> Question:
-    question = prompt_question(case, 0, wanted.path, rubrics["pf"])
-    return dataclasses.replace(question, case=f"{kind}/{number}")
+def _prompted(kind: str, number: int, prompt: str, picture: Path, rubrics: Rubrics) -> Question:
+    return prompt_question(f"{kind}/{number}", 0, prompt, picture, rubrics["pf"])
 
 
 def _single_subjects(results: Results) -> Iterator[CaseSubject]:

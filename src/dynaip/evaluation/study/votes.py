@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from dynaip.evaluation.study.design import FORMAT, QUESTIONS, TIE, VERSION
 
@@ -144,24 +144,37 @@ def read_key(path: Path) -> dict[str, Any]:
     return key
 
 
-def read_votes(paths: Iterable[Path]) -> list[Vote]:
-    """All rows of the files, in their order; a last line that was cut short is left out.
+class VoteFiles(NamedTuple):
+    """What files of votes hold.
+
+    Attributes:
+        votes: All rows, in their order.
+        torn: The files whose last line was cut short, and is left out.
+    """
+
+    votes: list[Vote]
+    torn: list[Path]
+
+
+def read_votes(paths: Iterable[Path]) -> VoteFiles:
+    """Reads files of votes.
 
     Raises:
-        ValueError: Another line is no vote.
+        ValueError: A line other than a torn last one is no vote.
     """
-    votes = []
+    votes, torn = [], []
     for path in paths:
-        lines = path.read_text().split("\n")
         # A whole file ends in a newline; what stands after it was being written.
-        for number, line in enumerate(lines[:-1], start=1):
+        *lines, tail = path.read_text().split("\n")
+        torn += [path] if tail.strip() else []
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
                 votes.append(Vote.from_row(json.loads(line)))
             except ValueError as error:
                 raise ValueError(f"Line {number} of {path} is no vote: {error}") from error
-    return votes
+    return VoteFiles(votes, torn)
 
 
 def unblind(votes: Sequence[Vote], key: dict[str, Any]) -> Ballots:
