@@ -21,7 +21,6 @@ from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.provenance import (
     Origin,
     Settings,
-    public_name,
     record_subjects,
     save_picture,
 )
@@ -60,15 +59,14 @@ class Way:
         Raises:
             ValueError: A folder has no weights, or an adapter cannot be had.
         """
-        settings = {k: v for k, v in dataclasses.asdict(self).items() if k != "model"}
-        settings |= {"model": public_name(self.model)}
-        settings["adapter"] = public_name(self.adapter) if self.adapter else None
+        origin = Origin.read(self.model, self.adapter)
+        named = {"model": origin.model, "adapter": origin.adapter}
+        settings = dataclasses.asdict(self) | named
         weights = {}
         if Path(self.model).is_dir():
             weights["transformer"] = hash_weights(Path(self.model) / "transformer")
-        if self.adapter:
-            # As in the pictures' own settings.
-            weights["adapter"] = file_sha256(locate(self.adapter) / WEIGHTS)
+        if origin.adapter_sha256:
+            weights["adapter"] = origin.adapter_sha256
         return Method(name=name, settings=settings, weights=weights)
 
 
