@@ -31,12 +31,12 @@ IDENTICAL, TRUE, STRANGER = 3.5 / 4, 3 / 4, 1 / 4
 SLACK = 0.05
 # A judge that leaves more questions without a score than this is not one.
 MOST_UNSCORED = 0.1
+# Of questions, in the order of a report; see `self_test_questions`.
 KINDS = (
     *("identical", "other view", "same class", "unrelated", "blank"),
     *(f"blur {share:.0%}" for share in BLURS),
     *("named", "misnamed", "in order", "swapped", "prompt", "shuffled"),
 )
-"""Of questions, in the order of a report; see `self_test_questions`."""
 
 T = TypeVar("T")
 
