@@ -91,6 +91,12 @@ def test_convert(instantx: Path, cli: Any) -> None:
     assert "does not end in .safetensors" in cli("convert", instantx, "-o", "other.bin").err
 
 
+def test_only_pickles_are_converted(xlabs: Path, cli: Any) -> None:
+    before = xlabs.read_bytes()
+    assert "is no pickle of weights" in cli("convert", xlabs).err
+    assert xlabs.read_bytes() == before
+
+
 @pytest.mark.parametrize("verb", ["inspect", "convert"])
 def test_a_pickle_that_is_not_plain_is_one_sentence(verb: str, tmp_path: Path, cli: Any) -> None:
     torch.save({"a": torch.ones(1), "b": Path("c")}, tmp_path / "bad.bin")
@@ -115,10 +121,10 @@ def test_a_base_as_arithmetic(cli: Any) -> None:
     facts = json.loads(cli("inspect", "--base", "FLUX.1-dev", "--subjects", "2", "--json").out)
     assert facts["parameters"]["adapter (K and V)"] == 1_434_451_968
     assert facts["adapter_parameters"] == 1_450_223_619
-    assert facts["keys_and_values"] == 2 * 404_140_032
+    assert facts["keys_and_values_bytes"] == 2 * 404_140_032
     assert set(facts["memory"]) == {"bf16", "8-bit", "4-bit"}
     shown = " ".join(cli("inspect", "--base", "FLUX.1-dev").out.split())
-    assert "37.65 GB" in shown
+    assert "bf16 37.65 GB 34.15 GB" in shown
     assert "not a measurement" in shown
 
 

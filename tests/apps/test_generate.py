@@ -13,7 +13,6 @@ import pytest
 import tiny
 from PIL import Image
 
-from dynaip.apps.cli.generate import target
 from dynaip.pipeline.provenance import file_sha256, read_settings
 
 
@@ -148,7 +147,7 @@ def test_subjects_and_references_do_not_mix(cli: Any, arguments: list[object]) -
     ("subject", "words"),
     [
         ("nowhere.png@left", "no picture file"),
-        ("{}@nowhere", "no picture file"),
+        ("{}@nowhere", "left, middle, right"),
         ("{}@0,0,2,1", "in fractions of the picture"),
         ("{}@0.5,0,0.5,1", "left < right"),
     ],
@@ -215,6 +214,8 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--reference", "nowhere.png"], "no picture file"),
         (["--adapter", "no/where/at/all"], "no adapter folder"),
         (["-n", "2", "--out", "one.png"], "cannot hold several"),
+        (["--width", "18"], "give 16 or 20"),
+        (["--height", "3"], "give 4"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(
@@ -236,13 +237,13 @@ def test_options_about_references_need_one(cli: Any, model: Path) -> None:
     assert_one_sentence(cli(*call, "--branches", "text"), "give a --subject or a --reference")
 
 
-def test_a_file_where_the_folder_should_be(
+def test_a_reference_is_not_written_over(
     cli: Any, arguments: list[object], reference: Path
 ) -> None:
-    file = reference.with_name("notes.txt")
-    file.write_text("mine")
-    assert_one_sentence(cli(*arguments, "--prompt", "a dog", "--out", file), "neither a folder")
-    assert file.read_text() == "mine"
+    before = reference.read_bytes()
+    result = cli(*arguments, "--prompt", "a dog", "--out", reference)
+    assert_one_sentence(result, "is what the picture is made from")
+    assert reference.read_bytes() == before
 
 
 def test_a_damaged_adapter_is_one_sentence(
@@ -277,9 +278,3 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half(
     monkeypatch.setattr(os, "fsync", full)
     assert_one_sentence(cli(*arguments, "--prompt", "a dog"), "disk is full")
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_names_of_files() -> None:
-    assert target(Path("a/b.PNG"), "x", 1) == Path("a/b.PNG")
-    assert target(Path("nowhere"), "赤い犬", 1) == Path("nowhere/picture-1.png")
-    assert len(target(Path("nowhere"), "word " * 99, 1).name) < 70

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 from PIL import Image
 
+from dynaip.adapter.card import encode_card, fusion_sha256
 from dynaip.apps.cli.inspect import describe
-from dynaip.pipeline.provenance import Settings, save_picture
+from dynaip.pipeline.provenance import Settings, SubjectRecord, save_picture
 
 
 def test_an_adapter(model: Path, cli: Any) -> None:
@@ -39,7 +41,24 @@ def test_a_component_and_its_weights(model: Path) -> None:
     assert (facts["kind"], facts["precision"]) == ("weights", "F32")
 
 
-def test_a_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_card(tmp_path: Path, fused: bool, cli: Any) -> None:
+    adapter = tiny.adapter().requires_grad_(False)
+    card = encode_card(adapter, torch.randn(3, 2, 5, 24), fused=fused)
+    card.save(tmp_path / "rex.safetensors")
+    facts = json.loads(cli("inspect", tmp_path / "rex.safetensors", "--json").out)
+    assert (facts["kind"], facts["fused"], facts["views"]) == ("subject card", fused, 2)
+    assert facts["tokens"] == f"5 of width {adapter.config.token_dim}"
+    assert facts["coefficients"] == pytest.approx(card.coefficients.mean(0).tolist(), abs=1e-4)
+    assert facts["adapter_sha256"] == fusion_sha256(adapter)
+
+
+def test_the_weights_of_an_adapter(model: Path) -> None:
+    kind = describe(model / "adapter" / "model.safetensors")["kind"]
+    assert kind == "weights of a DynaIP adapter; its folder says more"
+
+
+def test_a_picture(tmp_path: Path, cli: Any) -> None:
     settings = Settings(
         prompt="a dog",
         seed=1,
@@ -49,9 +68,22 @@ def test_a_picture(tmp_path: Path) -> None:
         height=4,
         branches="image",
         model="tiny",
+        subjects=tuple(
+            SubjectRecord(
+                name=f"{name}.png",
+                sha256=name * 64,
+                scale=1.0,
+                granularity=None,
+                coefficients=(0.2, 0.3, 0.5),
+            )
+            for name in "ab"
+        ),
     )
     save_picture(Image.new("RGB", (4, 4)), tmp_path / "a.png", settings)
     assert describe(tmp_path / "a.png")["prompt"] == "a dog"
+    shown = cli("inspect", tmp_path / "a.png").out
+    for words in ("a.png", "a" * 64, "b.png", "b" * 64, "0.2, 0.3, 0.5"):
+        assert words in shown
 
 
 def test_a_run_and_a_checkpoint(tmp_path: Path) -> None:

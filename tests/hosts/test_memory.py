@@ -132,5 +132,5 @@ def test_the_modes():
         "4-bit": [20.5, 17.0, 7.3],
     }
     three = memory.modes(memory.BASES["FLUX.1-dev"], subjects=3)
-    one = table["bf16"]["adapter offloaded"]
-    assert three["bf16"]["adapter offloaded"] - one == 2 * 404_140_032
+    one = table["bf16"]["adapter and image encoder offloaded"]
+    assert three["bf16"]["adapter and image encoder offloaded"] - one == 2 * 404_140_032

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -55,6 +56,14 @@ def test_a_bad_box_is_refused_before_anything_is_loaded(box: Any, words: str) ->
         Subject(PICTURE, mask=box)
     with pytest.raises(ValueError, match=words):
         token_mask(box, (4, 4))
+
+
+@pytest.mark.parametrize("image", [5, [PICTURE, None]])
+def test_what_is_no_picture_is_refused(image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Under test, the import hook would refuse the type first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=r"A reference is a picture.*got a (int|NoneType)"):
+        Subject(image)
 
 
 masks = npst.arrays(

@@ -189,8 +189,8 @@ def _check(found: Shapes, wanted: Shapes) -> None:
     if strange:
         what = "lacks" if strange[0] in wanted else "has an unknown"
         raise ValueError(
-            f"The checkpoint {what} {strange[0]} ({len(strange)} names differ); get the file "
-            "again from where it was published."
+            f"The checkpoint {what} {strange[0]} ({len(strange)} names differ), so it is "
+            "incomplete, or of another kind; dynaip runs InstantX's and XLabs' for FLUX.1."
         )
     for name, shape in wanted.items():
         if found[name] != shape:

@@ -46,7 +46,10 @@ def locate(folder: str | Path) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise ValueError(f"{path} is a file; give the adapter's folder, with its {CONFIG}.")
+        raise ValueError(
+            f"{path} is a file; give the adapter's folder, with its {CONFIG}. Weights of InstantX "
+            "and XLabs are files, which run from Python: docs/flux.md."
+        )
     if not _is_hub_id(str(folder)):
         raise ValueError(f"There is no adapter folder {folder}; check the path.")
     from huggingface_hub import snapshot_download

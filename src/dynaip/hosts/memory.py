@@ -152,7 +152,7 @@ def modes(shape: FluxShape, subjects: int = 1) -> dict[str, dict[str, int]]:
         least = shape.bytes(precision) + BF16 * VAE_PARAMETERS + prompt
         table[precision] = {
             "all on the device": least + text + adapter,
-            "adapter offloaded": least + text,
+            "adapter and image encoder offloaded": least + text,
             "text encoders offloaded too": least,
         }
     return table

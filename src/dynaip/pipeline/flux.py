@@ -336,7 +336,10 @@ class PersonalPipeline:
         if mask is None:
             return prompt
         if grid is None:
-            raise ValueError("A mask needs the picture's size; give height and width.")
+            raise ValueError(
+                "A mask needs the picture's size; give height and width to the call, or to "
+                "`encode` the grid of its tokens, (height // 16, width // 16) on FLUX."
+            )
         return prompt.with_mask(torch.from_numpy(token_mask(mask, grid))[None])
 
 

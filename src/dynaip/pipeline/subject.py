@@ -52,7 +52,7 @@ class Subject:
     Raises:
         ValueError: A `scale` is negative or not finite, `granularity` is not three non-negative
             numbers that sum to 1, not 0 <= start < end <= 1, a box lies outside the picture or is
-            empty, or there is no view.
+            empty, there is no view, or a view is no picture.
     """
 
     image: Reference | Sequence[Reference]
@@ -75,13 +75,21 @@ class Subject:
             check_box(self.mask)
         if isinstance(self.image, Sequence) and not len(self.image):
             raise ValueError("A subject needs at least one picture; the list of views is empty.")
+        for view in self._given:
+            if not isinstance(view, str | os.PathLike | Image.Image | SubjectCard):
+                raise ValueError(
+                    f"A reference is a picture, its file, or a card; got a {type(view).__name__}."
+                )
 
     @property
     def views(self) -> tuple[Reference, ...]:
         """Its references, a card's file opened."""
+        return tuple(_open_card(view) for view in self._given)
+
+    @property
+    def _given(self) -> Sequence[Reference]:
         several = isinstance(self.image, Sequence) and not isinstance(self.image, str)
-        views = cast(Sequence[Reference], self.image) if several else [self.image]
-        return tuple(_open_card(cast(Reference, view)) for view in views)
+        return cast(Sequence[Reference], self.image if several else [self.image])
 
 
 def _open_card(reference: Reference) -> Reference:

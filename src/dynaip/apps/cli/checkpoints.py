@@ -24,7 +24,9 @@ def describe_shapes(path: Path, shapes: Shapes, size: Facts) -> Facts:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if config is None:
-        return {"kind": "weights", **size}
+        own = "fusion.experts.0.0.weight" in shapes or "blocks.0.to_k.weight" in shapes
+        kind = "weights of a DynaIP adapter; its folder says more" if own else "weights"
+        return {"kind": kind, **size}
     return {
         "kind": f"{config.name} image-prompt adapter",
         "base": _base(config),
@@ -45,6 +47,27 @@ def describe_shapes(path: Path, shapes: Shapes, size: Facts) -> Facts:
     }
 
 
+def describe_card(path: Path) -> Facts:
+    """Facts about a subject card: what of its granularity is open, and whose it is.
+
+    Raises:
+        ValueError: It is truncated or damaged.
+    """
+    from dynaip.adapter.card import SubjectCard
+
+    card = SubjectCard.load(path)
+    _, views, tokens, width = card.tokens.shape
+    return {
+        "kind": "subject card",
+        "fused": card.fused,
+        "views": views,
+        "tokens": f"{tokens} of width {width}",
+        "coefficients": [round(value, 4) for value in card.coefficients.float().mean(0).tolist()],
+        "precision": str(card.tokens.dtype).removeprefix("torch."),
+        "adapter_sha256": card.adapter_sha256,
+    }
+
+
 def describe_pickle(path: Path) -> Facts:
     """Facts about a pickle, and how to be rid of it.
 
@@ -61,7 +84,7 @@ def describe_pickle(path: Path) -> Facts:
     }
     facts = describe_shapes(path, {name: tuple(t.shape) for name, t in tensors.items()}, size)
     offer = "a pickle of plain tensors"
-    if facts["kind"] != "weights":
+    if not facts["kind"].startswith("weights"):
         offer += f"; `dynaip convert {path.name}` writes it as safetensors"
     return {**facts, "file": offer}
 
@@ -101,7 +124,7 @@ def describe_base(name: str, subjects: int) -> Facts:
         "parameters": parts,
         "adapter_parameters": sum(n for part, n in parts.items() if part.startswith("adapter")),
         "subjects": subjects,
-        "keys_and_values": subjects * memory.prompt_bytes(shape.blocks, shape.width),
+        "keys_and_values_bytes": subjects * memory.prompt_bytes(shape.blocks, shape.width),
         "memory": memory.modes(shape, subjects),
         "note": "weights, keys and values; activations come on top",
     }

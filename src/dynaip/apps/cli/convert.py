@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.apps.cli.checkpoints import PICKLES
+
 
 def convert(
     source: Annotated[Path, typer.Argument(help="Published weights, such as ip-adapter.bin.")],
@@ -17,6 +19,8 @@ def convert(
     """Write a pickle's tensors as safetensors, which can be opened without trusting them."""
     from dynaip.adapter import foreign
 
+    if source.suffix not in PICKLES:
+        raise ValueError(f"{source} is no pickle of weights; these end in {', '.join(PICKLES)}.")
     target = out or source.with_suffix(".safetensors")
     if target.suffix != ".safetensors":
         raise ValueError(f"{target} does not end in .safetensors; name the file so.")

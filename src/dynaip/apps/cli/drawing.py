@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -101,6 +101,7 @@ def _open(job: Job, stack: contextlib.ExitStack) -> Draw:
     """Loads what the job needs; what it returns makes one picture."""
     adapter = load_adapter(job.adapter) if job.adapter else None
     pipe = load_model(job.model)
+    _check_size(pipe, job.size)
     if adapter is None:
         return _plain(pipe)
     personal = stack.enter_context(adapter.to(pipe.device, pipe.dtype).attach(pipe))
@@ -117,6 +118,18 @@ def _open(job: Job, stack: contextlib.ExitStack) -> Draw:
         return images[0], coefficients
 
     return draw
+
+
+def _check_size(pipe: FluxPipeline, size: Mapping[str, int]) -> None:
+    token = 2 * pipe.vae_scale_factor
+    for name, pixels in size.items():
+        if pixels % token:
+            lower = pixels // token * token
+            near = f"{lower} or {lower + token}" if lower else f"{token}"
+            raise ValueError(
+                f"--{name} {pixels} is no multiple of the {token} pixels of a token of this model; "
+                f"give {near}."
+            )
 
 
 def _plain(pipe: FluxPipeline) -> Draw:

@@ -32,6 +32,7 @@ def encode(
     """Make a card of a subject: give it where a reference goes, in place of the picture."""
     if out.suffix != ".safetensors":
         raise ValueError(f"A card is a .safetensors file; got {out}.")
+    _check_replaceable(out)
     from dynaip.pictures import open_picture
     from dynaip.pipeline.subject import Subject
 
@@ -51,3 +52,17 @@ def encode(
         return
     shares = ", ".join(f"{value:.2f}" for value in coefficients)
     typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB  low, mid, high: {shares}")
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raises where the card would be written over something that is no card."""
+    from dynaip.adapter.card import SubjectCard
+
+    if not out.exists():
+        return
+    try:
+        SubjectCard.load(out)
+    except ValueError as error:
+        raise ValueError(
+            f"{out} is there already, and is no card; give another name as --out."
+        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from dynaip.apps.cli.loading import adapter_location
 from dynaip.apps.cli.subjects import read_subjects, split_subjects
+from dynaip.apps.cli.targets import prepare_target, target
 
 if TYPE_CHECKING:
     from dynaip.pipeline.provenance import Settings
@@ -34,7 +34,10 @@ def generate(
     ] = None,
     reference: Annotated[
         list[Path] | None,
-        typer.Option(help="A picture of a subject, or its card; once for each subject."),
+        typer.Option(
+            help="A picture of a subject, or its card; once for each subject. Several views of one "
+            "subject make a card first: `dynaip encode`."
+        ),
     ] = None,
     scale: Annotated[
         list[float] | None,
@@ -100,11 +103,11 @@ def generate(
             "--scale, --granularity, --mask, --start, --end, --overlap, --branches and --adapter "
             "are about references; give a --subject or a --reference."
         )
+    prepare_target(out, number, [*references, *map(Path, masks)])
     subjects = read_subjects(
         references, scale or [], granularity or [], masks, start or [], end or []
     )
     seeds = _seeds(seed, number)
-    prepare_target(out, number)
     from dynaip.apps.cli.drawing import Job, draw_pictures
     from dynaip.pipeline.provenance import save_picture
 
@@ -133,37 +136,6 @@ def generate(
         typer.echo(json.dumps(rows, indent=2))
     else:
         _report(made)
-
-
-def prepare_target(out: Path, number: int) -> None:
-    """Makes the folder that the pictures go to, before any time is spent on them.
-
-    Raises:
-        ValueError: `out` is a file of another kind, or one file is meant for several pictures.
-        OSError: The folder cannot be made.
-    """
-    if _is_file_name(out) and number > 1:
-        raise ValueError("One file cannot hold several pictures; give a folder as --out.")
-    if not _is_file_name(out) and out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is neither a folder nor a PNG file; give one of them.")
-    (out.parent if _is_file_name(out) else out).mkdir(parents=True, exist_ok=True)
-
-
-def target(out: Path, prompt: str, seed: int) -> Path:
-    """Where a picture goes: the named PNG file, or a new file in the folder."""
-    if _is_file_name(out):
-        return out
-    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48].strip("-") or "picture"
-    stem, count = f"{words}-{seed}", 1
-    path = out / f"{stem}.png"
-    while path.exists():
-        count += 1
-        path = out / f"{stem}-{count}.png"
-    return path
-
-
-def _is_file_name(out: Path) -> bool:
-    return out.suffix.lower() == ".png"
 
 
 def _seeds(seed: int | None, number: int) -> range:

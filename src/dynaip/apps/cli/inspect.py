@@ -1,26 +1,33 @@
-"""`dynaip inspect`: what a folder or a file is, how large, and its settings. Loads no torch."""
+"""`dynaip inspect`: what a folder or a file is, how large, and its settings.
+
+Loads no torch, but to open a card or a pickle.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from dynaip.apps.cli.checkpoints import (
     PICKLES,
     describe_adapter,
     describe_base,
+    describe_card,
     describe_pickle,
     describe_shapes,
 )
 
 Facts = dict[str, Any]
+WIDE = 200  # columns
 
 
 def inspect(
@@ -45,23 +52,47 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
+    # A file or a pipe has no width; hashes stay whole there.
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    console.print(_rows(facts))
+
+
+def _rows(facts: Facts) -> Table:
+    """A row for each fact, tables within it where they nest."""
     table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(name, _shown(name, value))
-    Console().print(table)
+    return table
 
 
-def _shown(name: str, value: object) -> str:
-    """JSON where it nests, and what is in memory in gigabytes."""
+def _shown(name: str, value: Any) -> RenderableType:
+    """What is in memory in gigabytes, several of a kind one below the other."""
     if isinstance(value, dict):
+        modes = value and all(isinstance(row, dict) for row in value.values())
         if name == "memory":
-            value = json.loads(json.dumps(value), parse_int=_gigabytes)
-        return json.dumps(value, indent=2)
-    return str(value)
+            return _memory_by_mode(value) if modes else _rows(_map(value, _gigabytes))
+        return _rows(value)
+    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+        return Group(*(_rows(row) for row in value))
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else Text(str(value))
 
 
-def _gigabytes(digits: str) -> str:
-    return f"{int(digits) / 1e9:.2f} GB"
+def _memory_by_mode(modes: dict[str, Facts]) -> Table:
+    columns = next(iter(modes.values()))
+    table = Table("", *columns, box=None, pad_edge=False)
+    for precision, row in modes.items():
+        table.add_row(precision, *_map(row, _gigabytes).values())
+    return table
+
+
+def _map(row: Facts, change: Callable[[Any], str]) -> Facts:
+    return {name: change(value) for name, value in row.items()}
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
 
 
 def describe(path: Path) -> Facts:
@@ -85,7 +116,9 @@ def describe(path: Path) -> Facts:
 
 def _describe_file(path: Path) -> Facts:
     if path.suffix == ".safetensors":
-        header = _header(path)
+        header, metadata = _header(path)
+        if metadata.get("format") == "dynaip-card":
+            return {**describe_card(path), "bytes": path.stat().st_size}
         shapes = {name: entry["shape"] for name, entry in header.items()}
         return describe_shapes(path, shapes, _size(path, header))
     if path.suffix in PICKLES:
@@ -113,7 +146,7 @@ def _describe_model(folder: Path) -> Facts:
 
 
 def _part(folder: Path) -> Facts:
-    files = [_size(path, _header(path)) for path in sorted(folder.glob("*.safetensors"))]
+    files = [_size(path, _header(path)[0]) for path in sorted(folder.glob("*.safetensors"))]
     return {name: sum(file[name] for file in files) for name in ("parameters", "bytes") if files}
 
 
@@ -164,8 +197,8 @@ def _read_json(path: Path) -> Facts:
     return values
 
 
-def _header(path: Path) -> Facts:
-    """Every tensor's entry in a safetensors file, which is checked to be whole."""
+def _header(path: Path) -> tuple[Facts, Facts]:
+    """Every tensor's entry in a safetensors file, which is checked to be whole; its metadata."""
     broken = f"{path} is no safetensors file, or was cut short; copy it again."
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -174,7 +207,7 @@ def _header(path: Path) -> Facts:
             raise ValueError(broken)
         try:
             header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
+            metadata = dict(header.pop("__metadata__", {}))
             end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
             header = {
                 name: {"shape": tuple(map(int, entry["shape"])), "dtype": str(entry["dtype"])}
@@ -184,7 +217,7 @@ def _header(path: Path) -> Facts:
             raise ValueError(broken) from error
     if size != 8 + length + end:
         raise ValueError(broken)
-    return header
+    return header, metadata
 
 
 def _size(path: Path, header: Facts) -> Facts:

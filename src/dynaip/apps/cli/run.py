@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynaip.apps.cli.generate import prepare_target, target
 from dynaip.apps.cli.loading import adapter_location, miniature_folder
 from dynaip.apps.cli.subjects import read_subjects
+from dynaip.apps.cli.targets import prepare_target, target
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,7 +54,8 @@ def run(
     model = _model(settings, model)
     location = adapter_location(adapter, model) if references else None
     _check_adapter(settings, location)
-    prepare_target(out, 1)
+    drawn = [Path(m) for m, s in zip(masks, settings.subjects, strict=True) if s.mask_sha256]
+    prepare_target(out, inputs=[picture, *references, *drawn])
     from dynaip.apps.cli.drawing import Job, draw_pictures
 
     job = Job(
@@ -108,7 +109,7 @@ def _find(kind: str, name: str, sha256: str, places: Sequence[Path]) -> Path:
     if changed is not None:
         raise ValueError(
             f"{changed} is not the file that the picture was made from: its content has changed; "
-            "give the original as --reference."
+            f"give the original {kind} as --reference."
         )
     raise ValueError(f"The {kind} {name} is not beside the picture; give it as --reference.")
 

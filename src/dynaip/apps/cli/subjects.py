@@ -72,8 +72,7 @@ def _split(text: str) -> tuple[Path, str]:
 
 def _read_masks(masks: Sequence[str], count: int) -> Sequence[Any]:
     """One mask for each reference, or a layout for all of them."""
-    from dynaip.pictures import open_picture
-    from dynaip.pipeline.placing import LAYOUTS, PLACES, name_places
+    from dynaip.pipeline.placing import LAYOUTS, name_places
 
     if len(masks) == 1 and masks[0] in LAYOUTS:
         return name_places(masks[0], count)
@@ -82,11 +81,24 @@ def _read_masks(masks: Sequence[str], count: int) -> Sequence[Any]:
             f"--mask was given {len(masks)} times for {count} reference(s); give one for each, or "
             f"{' or '.join(LAYOUTS)} once."
         )
-    boxes = [_parse_box(mask) for mask in masks]
-    return [
-        (mask or None) if mask in ("", *PLACES) else box or open_picture(mask)
-        for mask, box in zip(masks, boxes, strict=True)
-    ] or [None] * count
+    return [_read_mask(mask) for mask in masks] or [None] * count
+
+
+def _read_mask(text: str) -> Any:
+    """A place's name, a box or a picture; nothing for everywhere."""
+    from dynaip.pictures import open_picture
+    from dynaip.pipeline.placing import PLACES
+
+    if text in ("", *PLACES):
+        return text or None
+    if box := _parse_box(text):
+        return box
+    if not Path(text).is_file():
+        raise ValueError(
+            f"A subject's place is {', '.join(PLACES)}, a box left,top,right,bottom in fractions, "
+            f"or a picture; {text!r} is none of them, and no picture file."
+        )
+    return open_picture(text)
 
 
 def _parse_box(text: str) -> tuple[float, ...] | None:
