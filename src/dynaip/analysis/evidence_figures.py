@@ -170,6 +170,24 @@ def _responses(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
+def _knowledge(rows: Sequence[Row]) -> Figure | None:
+    """How well each factor can be read off each layer, from 0 at chance to 1."""
+    figure = blank_figure(6.4, 4.0)
+    ax = figure.subplots()
+    for index, factor in enumerate(rows[0]["accuracy"]):
+        chance = rows[0]["chance"][factor]
+        heights = [(row["accuracy"][factor] - chance) / (1 - chance) for row in rows]
+        style = {"marker": MARKERS[index % len(MARKERS)], "color": COLOURS[index % len(COLOURS)]}
+        ax.plot(range(len(rows)), heights, label=factor.replace("_", " "), **style)
+    for row in rows:
+        if row["tapped"]:
+            ax.axvline(row["layer"], color="#d5d0c4", linewidth=6, zorder=0)
+    ax.set(xlabel="layer (shaded: tapped)", ylabel="accuracy, 0 at chance")
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
 def _outcomes(rows: Sequence[Row]) -> Figure | None:
     """What became of the pictures of several subjects, as stacked bars."""
     if not rows:
@@ -214,9 +232,11 @@ def _number(value: float | None) -> str:
 
 FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
     "table": _trade_off,
+    "methods": _trade_off,
     "branches": _matrices,
     "strength": _frontier,
     "granularity": _simplex,
     "router": _responses,
+    "layers": _knowledge,
     "several": _outcomes,
 }

@@ -146,6 +146,16 @@ def _table(rows: Sequence[Row]) -> list[Table]:
     return [_measures("Table 2: decoupling and fusion", rows)]
 
 
+def _methods(rows: Sequence[Row]) -> list[Table]:
+    costs = Table(
+        title="Seconds to get to know a subject",
+        columns=("method", "seconds"),
+        rows=tuple((row["name"], row["seconds_per_subject"]) for row in rows),
+        notes=(f"Median over {rows[0]['subjects']} subjects, on the machine that made the rows.",),
+    )
+    return [_measures("Methods: an adapter, and training per subject (Table 1)", rows), costs]
+
+
 def _branches(rows: Sequence[Row]) -> list[Table]:
     matrices = [row for row in rows if "matrix" in row]
     tables = [_measures("What each branch carries (Section B.6)", rows)]
@@ -221,6 +231,28 @@ def _router(rows: Sequence[Row]) -> list[Table]:
     return [*kinds, answers] if changes else kinds
 
 
+def _layers(rows: Sequence[Row]) -> list[Table]:
+    factors = list(rows[0]["accuracy"])
+    chance = [rows[0]["chance"][factor] for factor in factors]
+    return [
+        Table(
+            title="What each layer of the image encoder knows (Section B.7)",
+            columns=("", *(factor.replace("_", " ") for factor in factors)),
+            rows=(
+                *(
+                    (
+                        f"{row['name']}, tapped" if row["tapped"] else row["name"],
+                        *(row["accuracy"][factor] for factor in factors),
+                    )
+                    for row in rows
+                ),
+                ("a blind guess", *chance),
+            ),
+            notes=("Accuracy of a linear probe on references of held-out subjects.",),
+        )
+    ]
+
+
 def _several(rows: Sequence[Row]) -> list[Table]:
     kinds = list(rows[0]["outcomes"])
     read = ", ".join(name.replace("_", " ") for name in rows[0]["ceilings"])
@@ -247,9 +279,11 @@ def _several(rows: Sequence[Row]) -> list[Table]:
 
 TABLES: dict[str, Callable[[Sequence[Row]], list[Table]]] = {
     "table": _table,
+    "methods": _methods,
     "branches": _branches,
     "strength": _strength,
     "granularity": _granularity,
     "router": _router,
+    "layers": _layers,
     "several": _several,
 }

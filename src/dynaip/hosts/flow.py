@@ -51,11 +51,10 @@ class PromptEncoder(nn.Module):
         self.text_encoder_2 = pipeline.text_encoder_2.requires_grad_(False).eval()
         self.max_length = max_length
 
-    @torch.no_grad()
     def forward(
         self, prompts: list[str]
     ) -> tuple[Float[Tensor, "b n d_text"], Float[Tensor, "b d_pooled"]]:
-        """Returns T5's tokens and CLIP's pooled vector."""
+        """Returns T5's tokens and CLIP's pooled vector; nothing here asks for gradients."""
         device = self.text_encoder.device
         # The pooled vector is read at the end-of-text token of a causal model: padding is moot.
         clip = self.tokenizer(prompts, padding=True, truncation=True, return_tensors="pt")

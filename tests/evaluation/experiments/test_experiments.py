@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from dynaip.evaluation.detector import Detector, DetectorConfig
 from dynaip.evaluation.evidence import jsonable, read_rows, write_evidence
 from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
 from dynaip.evaluation.experiments.branches import CHANGED, changed, transfer_matrix
+from dynaip.evaluation.experiments.laboratory import PerSubject
+from dynaip.evaluation.experiments.layers import linear_accuracies
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Request
@@ -137,6 +140,16 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     monkeypatch.setattr("dynaip.evaluation.truth.scores.MEASURABLE", 0.0)
     config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
     lab = laboratory(model, tmp_path / "pictures", Probe(config), 4)
+    fits: list[tuple[int, str, int]] = []
+
+    def fit(views: Sequence[Any], others: Sequence[Any], folder: Path) -> Any:
+        folder.mkdir(parents=True, exist_ok=True)
+        fits.append((len(views), views[0][1], len(others)))
+        return lab.pipe
+
+    lab = dataclasses.replace(
+        lab, methods=(PerSubject(name="fitted", word="sks", settings={}, fit=fit),)
+    )
     marks = {"probe": "p", "seed": 0, "dynaip": "0"}
     for name, experiment in EXPERIMENTS.items():
         rows = [{"experiment": name, **row, **marks} for row in experiment(lab)]
@@ -146,6 +159,11 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert list(found) == list(EXPERIMENTS)
     assert [row["name"] for row in found["table"]] == ["base", "image", "both"]
     assert len(found["strength"]) == 13
+    assert [row["name"] for row in found["methods"]] == ["text only", "full", "fitted"]
+    assert all(row["seconds_per_subject"] is not None for row in found["methods"])
+    ((views, words, others),) = fits
+    assert (views, others) == (5, 8)
+    assert "sks " in words
     assert [row["scale"] for row in found["strength"][1:3]] == [0.25, 0.5]
     assert sum(row.get("granularity") is not None for row in found["granularity"]) == 10
     assert {row["name"] for row in found["router"]} == {"coefficients", "glyph", "fine pattern"}
@@ -153,7 +171,8 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         assert sum(row["outcomes"].values()) == pytest.approx(1)
     assert all(row["adapter"] for rows in found.values() for row in rows if "variant" in row)
     figures = draw_evidence(found, tmp_path / "page")
-    assert {"branches", "router", "several"} <= figures.keys()
+    assert {"branches", "router", "layers", "several"} <= figures.keys()
+    assert [row["layer"] for row in found["layers"]] == [0, 1, 2, 3]
     page = write_evidence(found, figures, tmp_path / "page").read_text()
     for words in ("## Table 2", "Transfer, reference on image rows", "branches.png", "composition"):
         assert words in page
@@ -163,6 +182,22 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     again = [jsonable(row) for row in EXPERIMENTS["table"](lab)]
     assert all(row.items() <= old.items() for row, old in zip(again, found["table"], strict=True))
     assert sorted(path.name for path in tmp_path.rglob("pictures/**/*.png")) == before
+
+
+def test_a_linear_probe_finds_what_is_there_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    known, wanted = (rng.integers(0, 4, count) for count in (400, 100))
+    noise, other = rng.normal(size=(400, 6)), rng.normal(size=(100, 6))
+    fit, trial = np.eye(4)[known] + 0.1 * noise[:, :4], np.eye(4)[wanted] + 0.1 * other[:, :4]
+    wanted[:10], blank = -1, rng.integers(0, 4, 100)
+    found = linear_accuracies(
+        np.hstack([fit, noise]),
+        {"there": known, "not there": rng.integers(0, 4, 400)},
+        np.hstack([trial, other]),
+        {"there": wanted, "not there": blank},
+    )
+    assert found["there"] == 1
+    assert abs(found["not there"] - 0.25) < 0.15
 
 
 def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:

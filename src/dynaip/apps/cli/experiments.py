@@ -15,7 +15,10 @@ from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from diffusers import FluxPipeline
     from rich.progress import Progress, TaskID
+
+    from dynaip.evaluation.experiments.laboratory import PerSubject
 
 ROWS = Path("out/evidence")
 
@@ -23,7 +26,9 @@ ROWS = Path("out/evidence")
 def experiment(
     names: Annotated[
         list[str],
-        typer.Argument(help="table, branches, strength, granularity, router, several, or all."),
+        typer.Argument(
+            help="table, methods, branches, strength, granularity, router, layers, several; or all."
+        ),
     ],
     adapters: Annotated[
         list[str],
@@ -40,6 +45,9 @@ def experiment(
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
     seed: Annotated[int, typer.Option(min=0, help="Of subjects, prompts and noise.")] = 0,
+    fit_steps: Annotated[
+        int, typer.Option(min=1, help="Steps of methods that are trained per subject.")
+    ] = 200,
     out: Annotated[Path, typer.Option(help="Folder of rows and pictures.")] = ROWS,
 ) -> None:
     """Try the paper's claims; every row names the checkpoints that it is about.
@@ -67,6 +75,7 @@ def experiment(
         finder = Detector.from_pretrained(detector)
         marks["detector"] = hash_weights(detector)
     pipe = load_model(str(folder))
+    methods = _methods(pipe, fit_steps) if "methods" in chosen else ()
     with progress_bar() as progress:
         laboratory = Laboratory(
             pipe=pipe,
@@ -74,6 +83,7 @@ def experiment(
             adapters=folders,
             probe=reader,
             finder=finder,
+            methods=methods,
             folder=out / "pictures",
             count=count,
             seed=seed,
@@ -85,6 +95,32 @@ def experiment(
             rows = [{"experiment": name, **row, **marks} for row in EXPERIMENTS[name](laboratory)]
             _write_rows(rows, out / f"{name}.jsonl")
             progress.console.print(f"{len(rows)} rows are in {out / f'{name}.jsonl'}.")
+
+
+# Learning rates that suit what is trained: all weights, low-rank changes, one word.
+RATES = {"dreambooth": 2e-4, "dreambooth-lora": 2e-3, "textual-inversion": 1e-2}
+
+
+def _methods(pipe: FluxPipeline, steps: int) -> tuple[PerSubject, ...]:
+    """DreamBooth, its LoRA and Textual Inversion, on the laboratory's base."""
+    import dataclasses
+
+    from dynaip.evaluation.experiments.laboratory import PerSubject
+    from dynaip.training.per_subject import METHODS, WORD, SubjectFit, View, fit_subject
+
+    def method(fit: SubjectFit) -> PerSubject:
+        return PerSubject(
+            name=fit.method,
+            word=WORD,
+            settings={"fit": dataclasses.asdict(fit)},
+            fit=lambda views, others, folder: fit_subject(
+                pipe, fit, [View(*each) for each in views], folder, [View(*o) for o in others]
+            ),
+        )
+
+    return tuple(
+        method(SubjectFit(method=name, steps=steps, learning_rate=RATES[name])) for name in METHODS
+    )
 
 
 def _named(adapters: list[str]) -> Mapping[str, Path]:

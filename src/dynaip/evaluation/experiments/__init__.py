@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dynaip.evaluation.experiments import (
     branches,
     granularity,
+    layers,
+    methods,
     router,
     several,
     strength,
@@ -21,10 +23,12 @@ from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 
 EXPERIMENTS: Mapping[str, Callable[[Laboratory], Iterator[Row]]] = {
     "table": table.run,
+    "methods": methods.run,
     "branches": branches.run,
     "strength": strength.run,
     "granularity": granularity.run,
     "router": router.run,
+    "layers": layers.run,
     "several": several.run,
 }
 

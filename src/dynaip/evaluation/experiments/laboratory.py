@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from diffusers import FluxPipeline
 from jaxtyping import UInt8
@@ -32,6 +32,24 @@ from dynaip.pipeline.flux import PersonalPipeline
 
 Row = dict[str, Any]
 Put = Callable[[Use], PersonalGenerator]
+Drawn = tuple[UInt8[ndarray, "y x 3"], str]
+
+
+class PerSubject(NamedTuple):
+    """A method that is trained once per subject.
+
+    Attributes:
+        name: Of the method.
+        word: The subject's name in prompts, before its category.
+        settings: JSON values that say how it is trained.
+        fit: Trains it: pictures of the subject with prompts, pictures of its class with prompts,
+            and a folder for the run, to a pipeline that knows the subject.
+    """
+
+    name: str
+    word: str
+    settings: Mapping[str, Any]
+    fit: Callable[[Sequence[Drawn], Sequence[Drawn], Path], FluxPipeline]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +63,7 @@ class Laboratory:
             that take one adapter take that one.
         probe: Reads pictures.
         finder: Finds subjects, whoever they are; needed for several subjects only.
+        methods: That are trained per subject, to compare with.
         folder: Keeps the pictures.
         count: Pictures of each way.
         seed: Of subjects, prompts and noise.
@@ -59,6 +78,7 @@ class Laboratory:
     probe: Probe
     folder: Path
     finder: InstanceFinder | None = None
+    methods: tuple[PerSubject, ...] = ()
     count: int = 128
     seed: int = 0
     steps: int = 20

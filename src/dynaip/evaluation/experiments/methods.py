@@ -1,0 +1,161 @@
+"""The table of methods (Table 1) in miniature: text only, adapters, and training per subject."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from dynaip.evaluation.ablation import Bench, ablation_row
+from dynaip.evaluation.experiments.laboratory import Laboratory, PerSubject, Row
+from dynaip.evaluation.generation import FluxGenerator, Request, Use
+from dynaip.evaluation.miniature import PROMPTED, Trial
+from dynaip.miniature.toyland import Spec, caption, render, sample_spec, segment, vary
+from dynaip.pipeline.subject import Subject
+
+STREAM = 17
+VIEWS = 5
+PROMPTS = 4
+# Pictures of the class that the base makes for methods that want some.
+OTHERS = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A held-out subject that every method gets to know.
+
+    Attributes:
+        views: Pictures of it; an adapter sees the first, cut out on white.
+        trials: New pictures of it that are asked for; prompts name its category and no looks.
+    """
+
+    views: tuple[Spec, ...]
+    trials: tuple[Trial, ...]
+
+    @classmethod
+    def draw(cls, seed: int, index: int) -> Case:
+        """Subject `index` of a seed."""
+        rng = np.random.default_rng([STREAM, seed, index])
+        first = sample_spec(rng, split="test")
+        views = (first, *(vary(first, rng) for _ in range(VIEWS - 1)))
+        trials = []
+        for _ in range(PROMPTS):
+            target = vary(first, rng)
+            prompt = caption(target, rng, name=(*PROMPTED, "category"))
+            noise = int(rng.integers(2**31))
+            trials.append(Trial(target=target, prompt=prompt, seed=noise, source=first))
+        return cls(views=views, trials=tuple(trials))
+
+    @property
+    def category(self) -> str:
+        """What it is called in prompts."""
+        return self.views[0].actors[0].concept.category
+
+
+def run(laboratory: Laboratory) -> Iterator[Row]:
+    """Measures of each method and what a subject costs it, in seconds."""
+    subjects = max(1, laboratory.count // PROMPTS)
+    cases = [Case.draw(laboratory.seed, index) for index in range(subjects)]
+    trials = [trial for case in cases for trial in case.trials]
+    bench = dataclasses.replace(laboratory.bench("methods"), trials=trials)
+    base, ceiling = bench.reading("methods", laboratory.base), bench.ceiling()
+
+    def row(name: str, way: Any, seconds: float | None) -> Row:
+        made = bench.reading("methods", way)
+        measured = ablation_row(name, way, made, base, ceiling, bench)
+        return {**measured, "subjects": subjects, "seconds_per_subject": seconds}
+
+    yield row("text only", laboratory.base, 0.0)
+    for name in laboratory.adapters:
+        with laboratory.attached(name) as (personal, put):
+            reference = Image.fromarray(segment(cases[0].views[0], size=laboratory.reference_size))
+            personal.encode([Subject(reference)])  # the first time loads what later times have
+            begun = time.perf_counter()
+            personal.encode([Subject(reference)])
+            yield row(name, put(Use()), time.perf_counter() - begun)
+    for method in laboratory.methods:
+        way = FittedGenerator(laboratory, method, cases, bench)
+        found = row(method.name, way, None)
+        yield {**found, "seconds_per_subject": way.seconds()}
+
+
+class FittedGenerator:
+    """Fits a subject when its first picture is asked for.
+
+    Args:
+        laboratory: Its base is what is fitted.
+        method: How.
+        cases: The subjects.
+        bench: Where pictures, and the runs of the fits beside them, are kept.
+    """
+
+    def __init__(
+        self, laboratory: Laboratory, method: PerSubject, cases: Sequence[Case], bench: Bench
+    ) -> None:
+        self.laboratory, self.method = laboratory, method
+        self.cases = {
+            trial.seed: index for index, case in enumerate(cases) for trial in case.trials
+        }
+        self.subjects = cases
+        self.folder = bench.folder / "fits" / f"{method.name}-{laboratory.seed}"
+        self.identity: dict[str, Any] = {
+            **laboratory.base.identity,
+            "method": method.name,
+            "views": VIEWS,
+            **method.settings,
+        }
+
+    def __call__(self, requests: Sequence[Request]) -> UInt8[np.ndarray, "b y x 3"]:
+        """One picture per request, of the subject that its trial is about."""
+        pictures: dict[int, Any] = {}
+        for index in dict.fromkeys(self.cases[request.seed] for request in requests):
+            rows = [row for row, r in enumerate(requests) if self.cases[r.seed] == index]
+            generator = self._fitted(index)
+            asked = [self._renamed(requests[row], self.subjects[index]) for row in rows]
+            pictures |= dict(zip(rows, generator(asked), strict=True))
+        return np.stack([pictures[row] for row in range(len(requests))])
+
+    def seconds(self) -> float | None:
+        """Median time of a fit; nothing where none is known."""
+        known = [json.loads(path.read_text()) for path in self.folder.glob("*/seconds.json")]
+        return statistics.median(known) if known else None
+
+    def _fitted(self, index: int) -> FluxGenerator:
+        case, folder = self.subjects[index], self.folder / str(index)
+        size = self.laboratory.pipe.vae.config.sample_size
+        rng = np.random.default_rng([STREAM, self.laboratory.seed, index, 1])
+        views = [(render(spec, size).image, self._words(spec, rng, case)) for spec in case.views]
+        begun = time.perf_counter()
+        pipe = self.method.fit(views, self._others(case, rng), folder)
+        if not (folder / "seconds.json").is_file():
+            (folder / "seconds.json").write_text(json.dumps(time.perf_counter() - begun))
+        settings = {"steps": self.laboratory.steps, "guidance": self.laboratory.guidance}
+        return FluxGenerator(pipe, weights="fitted", **settings)
+
+    def _others(self, case: Case, rng: np.random.Generator) -> list[tuple[np.ndarray, str]]:
+        """Pictures that the base makes of the class."""
+        specs = [
+            sample_spec(rng, concepts=[case.views[0].actors[0].concept]) for _ in range(OTHERS)
+        ]
+        prompts = [caption(spec, rng, name=(*PROMPTED, "category")) for spec in specs]
+        requests = [Request(prompt=p, seed=int(rng.integers(2**31))) for p in prompts]
+        made = self.laboratory.pictures("class", self.laboratory.base, requests)
+        return list(zip(made, prompts, strict=True))
+
+    def _words(self, spec: Spec, rng: np.random.Generator, case: Case) -> str:
+        return self._named(caption(spec, rng, name=(*PROMPTED, "category")), case)
+
+    def _renamed(self, request: Request, case: Case) -> Request:
+        named = self._named(request.prompt, case)
+        return dataclasses.replace(request, prompt=named, references=())
+
+    def _named(self, prompt: str, case: Case) -> str:
+        """The prompt with the subject's own word before its category."""
+        return prompt.replace(case.category, f"{self.method.word} {case.category}", 1)
