@@ -23,9 +23,10 @@ def test_the_python_example_runs(
     monkeypatch.chdir(tmp_path)
     tiny.pipeline().save_pretrained("models/miniature")
     tiny.adapter().save_pretrained("models/miniature/adapter")
-    Image.new("RGB", (20, 10), "red").save("rex.png")
+    Path("out/references").mkdir(parents=True)
+    Image.new("RGB", (20, 10), "red").save("out/references/1.png")
     exec(compile(code, "README.md", "exec"), {})
-    assert Image.open("rex-at-the-beach.png").size == (tiny.SIZE, tiny.SIZE)
+    assert Image.open("toy-at-the-beach.png").size == (tiny.SIZE, tiny.SIZE)
     assert "tensor" in capsys.readouterr().out
 
 

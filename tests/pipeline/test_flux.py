@@ -259,8 +259,17 @@ def test_load_reads_a_folder(pipe: FluxPipeline, tmp_path: Path) -> None:
     assert load(tmp_path, device="cpu", dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
+def test_load_finds_the_miniature_by_itself(
+    pipe: FluxPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe.save_pretrained(tmp_path / "models" / "miniature")
+    monkeypatch.chdir(tmp_path)
+    for loaded in (load(device="cpu"), load("miniature", device="cpu")):
+        assert loaded.transformer.config == load(tmp_path / "models/miniature").transformer.config
+
+
 def test_load_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nowhere cannot be loaded"):
+    with pytest.raises(ValueError, match="nowhere is neither a folder here nor a model"):
         load(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"model_index\.json is missing"):
         load(tmp_path)

@@ -25,6 +25,7 @@ from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base
 from dynaip.pipeline.arguments import counts_steps, is_guided, refuse_stock, token_grid, with_sizes
+from dynaip.pipeline.bundle import NAME, miniature_folder
 from dynaip.pipeline.placing import resolve_places
 from dynaip.pipeline.references import (
     UNREADABLE,
@@ -63,7 +64,7 @@ Negative = Reference | Subject | Sequence[Reference | Subject]
 
 
 def load(
-    model: str | Path,
+    model: str | Path | None = None,
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
@@ -71,7 +72,8 @@ def load(
     """Loads a FLUX model from a folder, or from the Hugging Face hub.
 
     Args:
-        model: A pipeline's folder, or a hub id such as `black-forest-labs/FLUX.1-dev`.
+        model: A pipeline's folder, or a hub id such as `black-forest-labs/FLUX.1-dev`; nothing, or
+            `"miniature"`, is the bundled one.
         dtype: Precision; by default bf16 on an accelerator and fp32 on a CPU.
         device: Where it runs; by default the accelerator, if there is one.
 
@@ -82,6 +84,8 @@ def load(
         device = torch.accelerator.current_accelerator() or torch.device("cpu")
     if dtype is None:
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+    if model is None or (model == NAME and not Path(model).is_dir()):
+        model = miniature_folder()
     folder = Path(model)
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise ValueError(
@@ -91,6 +95,11 @@ def load(
         _import_own_parts(folder / "model_index.json")
         pipe = FluxPipeline.from_pretrained(str(model), dtype=dtype)
     except UNREADABLE as error:
+        if not folder.exists():
+            raise ValueError(
+                f"{model} is neither a folder here nor a model that the hub would give "
+                f"({type(error).__name__}); check the path, or the name and the connection."
+            ) from error
         first = str(error).strip().split("\n")[0]
         raise ValueError(f"The model {model} cannot be loaded: {first}") from error
     return cast(FluxPipeline, pipe.to(device))

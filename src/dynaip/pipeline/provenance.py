@@ -289,7 +289,10 @@ def read_settings(path: str | Path) -> Settings:
     else:
         text = open_picture(path).info.get(KEY)
     if text is None:
-        raise ValueError(f"{path} holds no settings; it was not made here, or was saved anew.")
+        raise ValueError(
+            f"{path} holds no settings: it was made by other software, saved from Python without "
+            "them, or saved anew."
+        )
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:

@@ -9,6 +9,7 @@ import typer
 
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import (
+    PROBES,
     adapter_location,
     load_adapter,
     load_model,
@@ -182,7 +183,7 @@ def score(
     results = Results.open(folder)
     with progress_bar() as progress:
         if metric == "truth":
-            probe = Path(model or miniature_folder() / "probe")
+            probe = Path(model or PROBES / "first")
             rows = truth_rows(results, probe, least_ceiling, progress)
         else:
             rows = likeness_rows(results, metric, model, progress)

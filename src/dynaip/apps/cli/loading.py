@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from dynaip.pipeline.bundle import miniature_folder
+
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
 
@@ -18,12 +20,6 @@ if TYPE_CHECKING:
 OWN_CLASSES = ("Expected types for image_encoder", "Expected types for vae")
 # Results go to stdout, everything said on the way to stderr: `--json` can be piped.
 progress_console = Console(stderr=True)
-
-
-def miniature_folder() -> Path:
-    """The bundle below the working folder, or else in the checkout that this package is part of."""
-    here = Path("models/miniature")
-    return here if here.is_dir() else Path(__file__).parents[4] / here
 
 
 # The instruments that belong to Toyland, whatever model they measure.
