@@ -78,7 +78,7 @@ def write_evidence(rows: Rows, figures: Mapping[str, Path], folder: Path) -> Pat
 
 def _provenance(name: str, rows: Sequence[Row]) -> str:
     """Which checkpoints, how many pictures, and what the instruments could read."""
-    adapters = {row["variant"]: row["adapter"] for row in rows if "adapter" in row}
+    adapters = {row.get("variant", row["name"]): row["adapter"] for row in rows if "adapter" in row}
     said = {key: rows[0].get(key) for key in ("base", "probe", "detector", "seed", "dynaip")}
     words = [f"{key} `{value}`" for key, value in said.items() if value is not None]
     words += [f"adapter {variant} `{digest}`" for variant, digest in adapters.items()]
@@ -135,7 +135,7 @@ def _unmeasurable(rows: Sequence[Row]) -> list[str]:
     }
     if not weak:
         return []
-    words = ", ".join(f"{name.replace('_', ' ')} {share:.2f}" for name, share in weak.items())
+    words = ", ".join(f"{name.replace('_', ' ')} {_shown(share)}" for name, share in weak.items())
     return [
         f"Not measurable with this probe, and in no average (its accuracy on perfect pictures): "
         f"{words}."

@@ -57,6 +57,7 @@ class SubjectFit:
         learning_rate: Of AdamW.
         rank: Of the low-rank changes.
         seed: Of weights, order and noise.
+        precision: See `TrainingConfig`.
     """
 
     method: Method
@@ -65,10 +66,7 @@ class SubjectFit:
     learning_rate: float = 1e-3
     rank: int = 8
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"method is one of {', '.join(METHODS)}; got {self.method!r}.")
+    precision: str = "bf16"
 
     def training(self) -> TrainingConfig:
         """The loop's settings."""
@@ -77,6 +75,7 @@ class SubjectFit:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             seed=self.seed,
+            precision=self.precision,
             workers=0,
         )
 

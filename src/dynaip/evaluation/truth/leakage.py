@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from dynaip.evaluation.figures import Reading
 from dynaip.evaluation.statistics import (
+    NOT_MEASURED,
     Interval,
     cluster_bootstrap_mean,
     cluster_bootstrap_ratio,
@@ -44,11 +45,16 @@ def specified_leak(
         options: Values of the factor, V; at least 3.
         ceiling: The probe's accuracy on round-tripped renders.
 
+    Returns:
+        Not-a-numbers where the probe reads no better than a blind guess.
+
     Raises:
         ValueError: Two values leave nothing to compare with.
     """
     if options < 3:
         raise ValueError("Leakage needs a factor of three or more values; measure another.")
+    if contrast(ceiling, options) <= 0:
+        return NOT_MEASURED
     conflict = reference != wanted
     copied = (answers == reference)[conflict]
     neither = ((answers != reference) & (answers != wanted))[conflict]
