@@ -177,8 +177,13 @@ def _knowledge(rows: Sequence[Row]) -> Figure | None:
     for index, factor in enumerate(rows[0]["accuracy"]):
         chance = rows[0]["chance"][factor]
         heights = [(row["accuracy"][factor] - chance) / (1 - chance) for row in rows]
-        style = {"marker": MARKERS[index % len(MARKERS)], "color": COLOURS[index % len(COLOURS)]}
-        ax.plot(range(len(rows)), heights, label=factor.replace("_", " "), **style)
+        ax.plot(
+            range(len(rows)),
+            heights,
+            label=factor.replace("_", " "),
+            marker=MARKERS[index % len(MARKERS)],
+            color=COLOURS[index % len(COLOURS)],
+        )
     for row in rows:
         if row["tapped"]:
             ax.axvline(row["layer"], color="#d5d0c4", linewidth=6, zorder=0)
