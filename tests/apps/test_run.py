@@ -93,6 +93,19 @@ def test_what_is_missing_or_changed_is_said(
     assert (result.code, "holds no settings" in result.err) == (2, True)
 
 
+def test_names_in_a_picture_are_not_followed_through_folders(
+    made: Path, model: Path, cli: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "inner").mkdir()
+    shutil.copy(made / "rex.png", tmp_path / "rex.png")
+    settings = read_settings(made / "a.png")
+    outside = dataclasses.replace(settings.subjects[0], name="../rex.png")
+    settings = dataclasses.replace(settings, subjects=(outside,))
+    save_picture(Image.open(made / "a.png"), tmp_path / "inner" / "a.png", settings)
+    result = cli("run", tmp_path / "inner" / "a.png", "--model", model)
+    assert (result.code, "reference rex.png is not beside" in result.err) == (2, True)
+
+
 def test_another_adapter_is_refused(made: Path, model: Path, cli: Any, tmp_path: Path) -> None:
     settings = dataclasses.replace(read_settings(made / "a.png"), adapter_sha256="00" * 32)
     save_picture(Image.open(made / "a.png"), tmp_path / "a.png", settings)

@@ -122,6 +122,8 @@ def test_errors_are_openais(server: Server, changes: dict[str, Any], field: str)
 def test_the_client_raises_its_own_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="not a picture"):
         client.images.edit(image=("a.png", b"hello"), prompt=PROMPT)
+    with pytest.raises(openai.BadRequestError, match="make it smaller"):
+        client.images.edit(image=("a.png", png() + bytes(LIMITS.upload)), prompt=PROMPT)
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("other")
 

@@ -204,11 +204,15 @@ def test_a_dropped_file_becomes_a_card_that_can_be_renamed(page: Any) -> None:
     )
     page.dispatch_event("#cards", "drop", {"dataTransfer": dropped})
     name = page.get_by_label("Name of the subject")
-    name.fill("Rex")
+    name.fill("<b>Rex</b>")
     name.press("Tab")
-    page.get_by_role("spinbutton", name="Strength of Rex").wait_for()
-    page.get_by_role("radio", name="Rex").wait_for()
-    page.get_by_role("button", name="Remove Rex").click()
+    page.get_by_role("spinbutton", name="Strength of <b>Rex</b>").wait_for()
+    page.get_by_role("radio", name="<b>Rex</b>").wait_for()
+    page.get_by_label("What the picture shows").fill("<i>a dog</i>")
+    generate(page)
+    assert page.locator("h3").inner_text() == "<i>a dog</i>"
+    assert page.locator("#result b").last.inner_text().startswith("seed")
+    page.get_by_role("button", name="Remove <b>Rex</b>").click()
     assert page.locator(".card").count() == 0
     assert page.evaluate("document.activeElement.id") == "upload"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,6 +67,16 @@ def test_jobs_that_nobody_asks_for_make_room(server: Server, at_work: Job) -> No
     at_work.seen -= server.studio.patience + 1
     assert at_work.finished.wait(30)
     assert at_work.state == "cancelled"
+
+
+def test_a_client_that_goes_away_leaves_the_queue(server: Server, at_work: Job) -> None:
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/images/generations", json.dumps(SHORT), headers)
+    wait_until(lambda: server.studio._line)
+    connection.close()
+    wait_until(lambda: not server.studio._line)
+    assert not at_work.finished.is_set()
 
 
 def test_a_reference_can_be_added_while_a_picture_is_made(server: Server, at_work: Job) -> None:
