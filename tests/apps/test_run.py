@@ -122,6 +122,10 @@ def test_verify_reads_settings_notice_and_credential(made: Path, cli: Any, tmp_p
     (tmp_path / "changed.png").write_bytes(mend_checksums(changed))
     result = cli("verify", tmp_path / "changed.png", "--json")
     assert (result.code, json.loads(result.out)["credential"]["intact"]) == (1, False)
+    assert "CHANGED since it was signed" in cli("verify", tmp_path / "changed.png").out
+    assert "Not changed since" in cli("verify", made / "a.png").out
+    result = cli("run", tmp_path / "changed.png")
+    assert "so may be its settings" in result.err
     assert cli("verify", made / "rex.png").code == 1
     assert cli("verify", made / "none.png").code == 2
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.jpg")

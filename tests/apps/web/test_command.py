@@ -55,7 +55,9 @@ def test_it_serves_until_it_is_interrupted(model: Path, port: int, cli: Any) -> 
     page, policy = seen
     assert b"Dynamic Decoupling" in page
     assert "default-src 'none'" in policy
-    assert (result.code, result.err) == (0, f"Open http://127.0.0.1:{port} (Ctrl-C ends it).\n")
+    opened, ended = result.err.splitlines()
+    assert (result.code, opened) == (0, f"Open http://127.0.0.1:{port} (Ctrl-C ends it).")
+    assert "Ctrl-C again ends at once" in ended
 
 
 def test_what_cannot_be_served_is_said(model: Path, port: int, cli: Any, tmp_path: Path) -> None:

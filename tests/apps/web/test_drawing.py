@@ -69,6 +69,11 @@ def test_attention_is_louder_where_the_subject_may_be(
     assert picture[:, :4].mean() == pytest.approx(1)
 
 
+def test_what_is_cut_off_a_prompt_is_known(server: Server) -> None:
+    assert server.studio.pencil.counted_tokens("a red dog") is None
+    assert server.studio.pencil.counted_tokens("a red dog " * 9) == 12
+
+
 def test_the_router_is_asked_for_a_reference(server: Server) -> None:
     (cast,) = order().cast
     weights, seen = server.studio.borrow(lambda pencil: pencil.route(cast.subject)).result()

@@ -99,6 +99,7 @@ def test_the_model_is_listed(client: openai.OpenAI) -> None:
         ({"prompt": " "}, "prompt"),
         ({"n": 99}, "n"),
         ({"size": "9999x9999"}, "width"),
+        ({"size": "80x32"}, "width"),
         ({"size": "big"}, "size"),
         ({"response_format": "url"}, "response_format"),
         ({"frobnicate": 1}, "frobnicate"),

@@ -164,7 +164,9 @@ def test_comparisons_keep_the_seed(page: Any, server: Server) -> None:
     page.locator("#generate:not([disabled])").wait_for()
     page.get_by_role("button", name="Granularities").click()
     page.locator("figure").nth(9).wait_for()
-    mixtures = [e.settings.subjects[0] for e in list(server.studio._jobs.values())[-1].made]
+    made_next = list(server.studio._jobs.values())[-1].made
+    assert made_next[0].settings.seed == made[0].settings.seed
+    mixtures = [e.settings.subjects[0] for e in made_next]
     assert [e.granularity for e in mixtures[:3]] == [None, (1, 0, 0), (0, 1, 0)]
 
 
@@ -185,7 +187,15 @@ def test_reload_takes_up_the_job_and_cancel_stops_it(page: Any, server: Server) 
 def test_errors_are_said_on_the_page(page: Any, visit: Visit) -> None:
     broken = {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
     page.locator("#upload").set_input_files([broken])
-    page.locator("#error", has_text="not a picture").wait_for()
+    page.locator("#error", has_text="a.png: this is not a picture").wait_for()
+    good = {"name": "rex.png", "mimeType": "image/png", "buffer": png()}
+    page.locator("#upload").set_input_files([good, broken, good])
+    page.get_by_role("radio", name="rex-2.png").wait_for()
+    page.locator("#error", has_text="a.png: this is not a picture").wait_for()
+    page.get_by_role("spinbutton", name="Pictures").fill("9")
+    page.get_by_role("button", name="Generate").click()
+    page.locator("#error", has_text="Pictures is a whole number").wait_for()
+    page.get_by_role("spinbutton", name="Pictures").fill("1")
     upload(page, "rex.png")
     assert page.locator("#error").inner_text() == ""
     # The browser reports the refused request in its console, too.
@@ -219,6 +229,7 @@ def test_a_dropped_file_becomes_a_card_that_can_be_renamed(page: Any) -> None:
 
 def test_another_size_takes_the_painted_mask_with_it(page: Any, server: Server) -> None:
     upload(page, "rex.png")
+    page.get_by_role("button", name="Right", exact=True).click()
     page.get_by_label("Paint", exact=True).check()
     page.locator("#layout").focus()
     for key in ("ArrowLeft", "Shift+ArrowLeft", "Space", "ArrowUp"):
@@ -232,6 +243,7 @@ def test_another_size_takes_the_painted_mask_with_it(page: Any, server: Server) 
     (mask,) = answer.value.json()["masks"]
     assert (len(mask), len(mask[0])) == (8, 12)
     assert mask[4][5] > 0.5 > mask[0][0]
+    assert mask[0][11] == 1  # the box is there still
     generate(page)
     (made,) = list(server.studio._jobs.values())[-1].made
     assert made.picture.size == (48, 32)

@@ -47,6 +47,8 @@ def run(
     from dynaip.pipeline.provenance import read_settings, save_picture
 
     settings = read_settings(picture)
+    if _is_changed(picture):
+        typer.echo(f"{picture} was changed since it was signed; so may be its settings.", err=True)
     places = [picture.parent, Path()] if reference is None else [*reference, picture.parent]
     references = find_references(settings.subjects, places)
     masks = _find_masks(settings.subjects, places)
@@ -80,6 +82,16 @@ def run(
         typer.echo(json.dumps({"path": str(path), **described.to_dict()}, indent=2))
     else:
         typer.echo(f"{path}  seed {described.seed}")
+
+
+def _is_changed(picture: Path) -> bool:
+    """Whether it has a content credential that does not hold; not looked at without c2pa."""
+    from dynaip.pipeline.credentials import can_sign, read_credential
+
+    if picture.suffix == ".json" or not can_sign():
+        return False
+    credential = read_credential(picture.read_bytes())
+    return credential is not None and not credential.intact
 
 
 def find_references(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[Path]:

@@ -20,6 +20,9 @@ def verify(
     Exit code 1 where it says nothing about itself, or was changed after it was signed.
     """
     facts = read_claims(picture)
+    credential = facts["credential"]
+    changed = isinstance(credential, dict) and not credential["intact"]
+    silent = not (facts["settings"] or facts["notice"] or isinstance(credential, dict))
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -27,11 +30,19 @@ def verify(
         for name, value in facts.items():
             table.add_row(name, _shown(value))
         Console().print(table)
-    credential = facts["credential"]
-    changed = isinstance(credential, dict) and not credential["intact"]
-    silent = not (facts["settings"] or facts["notice"] or isinstance(credential, dict))
+        typer.echo(_verdict(credential, changed, silent))
     if changed or silent:
         raise typer.Exit(1)
+
+
+def _verdict(credential: Any, changed: bool, silent: bool) -> str:
+    if changed:
+        return "CHANGED since it was signed."
+    if silent:
+        return "It says nothing about itself; it was not made here, or was saved anew."
+    if isinstance(credential, dict):
+        return "Not changed since it was signed."
+    return "It says how it was made; nothing shows whether it was changed since."
 
 
 def read_claims(path: Path) -> dict[str, Any]:

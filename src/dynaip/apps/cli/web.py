@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import socket
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dynaip.apps.cli.errors import EXIT_CODE
 from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model, miniature_folder
 
 if TYPE_CHECKING:
@@ -45,7 +48,9 @@ def web(
                 "Everybody who reaches this address can use it; there is no login.", err=True
             )
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([listener])
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+            server.handle_exit = _end_in_two(server.handle_exit)
+            server.run([listener])
 
 
 def _load(model: str | None, adapter: str, waiting: int, host: str) -> FastAPI:
@@ -60,6 +65,21 @@ def _load(model: str | None, adapter: str, waiting: int, host: str) -> FastAPI:
     pencil = Pencil(personal, Origin.read(model or miniature_folder(), adapter))
     names = () if host in LOOPBACK else (host, socket.gethostname())
     return make_app(Studio(pencil, waiting), hosts=names)
+
+
+def _end_in_two(end: Callable[..., None]) -> Callable[..., None]:
+    """Ends well at the first Ctrl-C; a step at work cannot be interrupted but from outside."""
+    asked = False
+
+    def handle(*signal: Any) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(EXIT_CODE)
+        asked = True
+        typer.echo("Ending after the step at work; Ctrl-C again ends at once.", err=True)
+        end(*signal)
+
+    return handle
 
 
 def _listen(host: str, port: int) -> socket.socket:

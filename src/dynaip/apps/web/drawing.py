@@ -90,6 +90,12 @@ class Pencil:
         height, width = (max(side // token, 1) * token for side in sides)
         return height, width
 
+    def counted_tokens(self, prompt: str) -> int | None:
+        """How many tokens of a prompt count, where they do not all."""
+        most = default_arguments(self.personal.pipe)["max_sequence_length"]
+        tokens = self.personal.pipe.tokenizer_2(prompt, verbose=False).input_ids
+        return most if len(tokens) > most else None
+
     def draw(self, take: Take, on_step: Callable[[Image.Image | None], Any]) -> Made:
         """Makes a picture.
 

@@ -56,7 +56,7 @@ class Limits:
         pictures: Of one request.
         steps: Denoising steps.
         prompt: Characters.
-        side: Pixels of a made picture's longer side.
+        side: Pixels of a made picture's longer side; the server's is twice the model's own.
     """
 
     body: int = 48 * 2**20

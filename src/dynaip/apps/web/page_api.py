@@ -38,18 +38,24 @@ def start(request: Request) -> dict[str, Any]:
         "pictures": limits.pictures,
         "upload": limits.upload,
         "toys": toys.FACTORS,
+        "scenes": toys.SCENES,
         "examples": toys.examples(),
     }
 
 
 @router.post("/jobs", status_code=202)
-async def submit(request: Request) -> dict[str, str]:
-    """Queues pictures: what `read_order` takes, and `compare` for a comparison."""
+async def submit(request: Request) -> dict[str, Any]:
+    """Queues pictures: what `read_order` takes, and `compare` for a comparison.
+
+    Answers with the job, and how many tokens of the prompt count where not all do.
+    """
+    studio: Studio = request.app.state.studio
     values = await read_json(request)
     by = values.pop("compare", None)
     order = await run_in_threadpool(read_order, values, request.app.state.limits)
     takes = repeat(order) if by is None else compare(order, by)
-    return {"job": request.app.state.studio.submit(takes).key}
+    tokens = studio.pencil.counted_tokens(order.prompt)
+    return {"job": studio.submit(takes).key, "tokens": tokens}
 
 
 @router.get("/jobs/{key}")
@@ -60,6 +66,7 @@ def look(request: Request, key: str) -> dict[str, Any]:
     preview = job.preview
     return {
         "state": job.state,
+        "stopping": job.cancelled.is_set(),
         "ahead": studio.ahead(job),
         "step": job.steps,
         "steps": job.total,

@@ -19,6 +19,9 @@ from dynaip.apps.web.order import Limits, OrderError
 from dynaip.apps.web.studio import QueueFullError, Studio
 
 STATIC = Path(__file__).parent / "static"
+# In sides of the model's own pictures. A step cannot be interrupted, and with the side grows by
+# its fourth power.
+LARGEST_SIDE = 2
 RETRY_AFTER = "5"  # seconds
 # Scripts, styles, letters and connections come from this server or not at all.
 POLICY = (
@@ -41,7 +44,12 @@ def make_app(studio: Studio, limits: Limits | None = None, hosts: tuple[str, ...
         yield
         studio.close()
 
-    limits = dataclasses.replace(limits or Limits(), reference=studio.pencil.reference_size)
+    pencil = studio.pencil
+    limits = dataclasses.replace(
+        limits or Limits(),
+        reference=pencil.reference_size,
+        side=LARGEST_SIDE * max(pencil.size(None, None)),
+    )
     app = FastAPI(title="dynaip", lifespan=live, docs_url=None, redoc_url=None)
     app.state.studio, app.state.limits = studio, limits
     app.include_router(images_api.router)

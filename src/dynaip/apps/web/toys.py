@@ -9,13 +9,14 @@ from PIL import Image
 
 from dynaip.apps.web.order import OrderError, check_names
 from dynaip.miniature import toyland
-from dynaip.miniature.toyland.spec import KIND_OF, LETTERS, SPECIFIC
+from dynaip.miniature.toyland.spec import KIND_OF, LETTERS, PICTURE_SCENES, SPECIFIC
 
 PIXELS = 160
 FACTORS = {
     name: list(SPECIFIC[name])
     for name in ("category", "main_colour", "second_colour", "pattern", "mark")
 }
+SCENES = list(PICTURE_SCENES)
 LONGEST_GLYPH = 2
 
 

@@ -12,11 +12,15 @@ const KEPT_JOBS = "dynaip-jobs";
 let start = null;
 let running = null;
 let looks = 0;
+let lastSeed = null;
 
 const layout = new Layout(find("layout"), state, placesChanged);
 
+// The server's names of fields, as the page calls them.
+const TITLES = { n: "Pictures", steps: "Steps", seed: "Seed", guidance: "Guidance", prompt: "the prompt" };
+
 function fail(error) {
-  find("error").textContent = error.message;
+  find("error").textContent = error.message.replace(/`(\w+)`/g, (said, name) => TITLES[name] ?? said);
   find("error").scrollIntoView({ block: "nearest" });
 }
 const guarded = (work) => async (...given) => {
@@ -48,21 +52,33 @@ function showWho() {
   placesChanged();
 }
 
+// Two files of one name are told apart; a picture's settings know them by it.
+function ownName(name) {
+  const taken = new Set(state.subjects.map((subject) => subject.name));
+  const [stem, ending] = [name.replace(/\.\w+$/, ""), name.match(/\.\w+$/)?.[0] ?? ""];
+  for (let i = 2; taken.has(name); i++) name = `${stem}-${i}${ending}`;
+  return name;
+}
+
 async function addSubject(name, picture, changes) {
   if (state.subjects.length >= start.subjects) {
     throw new Error(`A picture has at most ${start.subjects} subjects; remove one first.`);
   }
-  const subject = await makeSubject(state, name, picture, changes);
+  const subject = await makeSubject(state, ownName(name), picture, changes);
   state.subjects.push(subject);
   layout.active = subject.id;
   showSubjects();
 }
 
 async function addFiles(files) {
+  const refused = [];
   for (const file of files) {
-    if (file.size > start.upload) throw new Error(`${file.name} is too large; make it smaller.`);
-    await addSubject(file.name, await readFile(file));
+    try {
+      if (file.size > start.upload) throw new Error("the file is too large; make it smaller.");
+      await addSubject(file.name, await readFile(file), { isOwn: true });
+    } catch (error) { refused.push(`${file.name}: ${error.message.replace("`picture`", "this")}`); }
   }
+  if (refused.length) throw new Error(refused.join(" "));
 }
 
 // Toys ----------------------------------------------------------------------------------------
@@ -163,10 +179,13 @@ function readForm() {
 }
 
 async function submit(compare = null) {
-  const order = { ...readForm(), ...(compare ? { compare, n: 1 } : {}) };
-  const { job } = await call("POST", "/api/jobs", order);
+  const order = readForm();
+  if (compare) Object.assign(order, { compare, n: 1, seed: order.seed ?? lastSeed });
+  const { job, tokens } = await call("POST", "/api/jobs", order);
+  find("note").textContent = tokens ? `Only the first ${tokens} tokens of the prompt count.` : "";
   remember([...remembered(), job]);
-  if (matchMedia("(max-width: 52rem)").matches) find("result").scrollIntoView();
+  find("result").scrollIntoView({ block: "nearest" });
+  find("status").scrollIntoView({ block: "nearest" });
   await follow(job);
 }
 
@@ -176,6 +195,7 @@ const remember = (jobs) => sessionStorage.setItem(KEPT_JOBS, JSON.stringify(jobs
 function setRunning(job) {
   running = job;
   find("cancel").disabled = !job;
+  if (job && document.activeElement === document.body) find("cancel").focus({ preventScroll: true });
   find("progress").hidden = !job;
 }
 
@@ -183,8 +203,13 @@ function setRunning(job) {
 const alone = (work) => guarded(async (...given) => {
   const starters = document.querySelectorAll("#generate, [data-compare], #examples button");
   const disable = (busy) => starters.forEach((button) => { button.disabled = busy; });
+  const focused = document.activeElement;
   disable(true);
-  try { await work(...given); } finally { disable(false); }
+  try { await work(...given); } finally {
+    disable(false);
+    // A button that is disabled loses focus.
+    if ([document.body, find("cancel")].includes(document.activeElement)) focused.focus({ preventScroll: true });
+  }
 });
 
 async function follow(job) {
@@ -195,6 +220,7 @@ async function follow(job) {
     for (;;) {
       const seen = await call("GET", `/api/jobs/${job}`);
       fillSet(set, seen.pictures, loadSettings, fail);
+      lastSeed = seen.pictures.at(-1)?.settings.seed ?? lastSeed;
       showProgress(seen);
       if (seen.error) throw new Error(seen.error);
       if (["done", "cancelled"].includes(seen.state)) return;
@@ -209,7 +235,7 @@ async function follow(job) {
 
 const STATES = {
   waiting: ({ ahead }) => `Waiting, ${ahead} before this one.`,
-  drawing: () => "Drawing.",
+  drawing: ({ stopping }) => (stopping ? "Stops after the step at work." : "Drawing."),
   done: ({ pictures }) => (pictures.length === 1 ? "The picture is ready." : `${pictures.length} pictures are ready.`),
   cancelled: () => "Cancelled.",
 };
@@ -251,6 +277,8 @@ async function loadSettings({ key, settings }) {
 }
 
 async function runExample(example) {
+  const asks = "The example replaces your subjects and your prompt.";
+  if (state.subjects.some((subject) => subject.isOwn) && !confirm(asks)) return;
   state.subjects = [];
   find("prompt").value = example.prompt;
   find("seed").value = example.seed;
@@ -293,7 +321,7 @@ function connect() {
   find("toy-add").addEventListener("click", guarded(async () => {
     const fields = find("toy").querySelectorAll("select, input");
     const toy = Object.fromEntries([...fields].map((field) => [field.name, field.value]));
-    await addSubject(`${toy.category}.png`, await drawToy(toy));
+    await addSubject(`${toy.category}.png`, await drawToy(toy), { isOwn: true });
   }));
   find("presets").addEventListener("click", (event) => {
     if (event.target.dataset.share) shareEvenly();
@@ -312,6 +340,11 @@ async function begin() {
   find("model").textContent = start.model;
   find("number").max = start.pictures;
   makeToyFields();
+  if (start.model === "miniature") {
+    find("known").hidden = false;
+    find("known").textContent = `The miniature knows toys only (${start.toys.category.join(", ")}), in `
+      + `a few scenes (${start.scenes.join(", ")}). A photograph becomes a toy, or nothing.`;
+  }
   find("examples").append(...start.examples.map((example) => element("button", {
     type: "button", onclick: alone(() => runExample(example)),
   }, example.title)));

@@ -119,10 +119,7 @@ export class Layout {
 
   stroke(from, to) {
     const { subject, rows } = this;
-    if (subject.place.kind !== "paint") {
-      if (this.tool === "erase") return;
-      subject.place = { kind: "paint", rows, cells: new Uint8Array(CELLS * rows) };
-    }
+    if (subject.place.kind !== "paint") subject.place = startPaint(subject.place, rows, this.tool);
     const { cells } = subject.place;
     const value = this.tool === "paint" ? 255 : 0;
     const steps = Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1]) * CELLS) + 1;
@@ -204,6 +201,19 @@ export class Layout {
     }));
     pen.globalAlpha = 1;
   }
+}
+
+// What a stroke adds to or takes from: a box, or everything, or nothing yet.
+function startPaint(place, rows, tool) {
+  const cells = new Uint8Array(CELLS * rows).fill(tool === "erase" ? 255 : 0);
+  if (place.kind === "box") {
+    const [left, top, right, bottom] = place.box;
+    cells.forEach((_, i) => {
+      const x = (i % CELLS + 0.5) / CELLS, y = (Math.floor(i / CELLS) + 0.5) / rows;
+      cells[i] = x > left && x < right && y > top && y < bottom ? 255 : 0;
+    });
+  }
+  return { kind: "paint", rows, cells };
 }
 
 function stretch({ cells, rows }, wanted) {

@@ -70,16 +70,19 @@ function makeShot(made, onLoad, onError) {
       weightsBar(subject.coefficients));
     }
   }
-  return element("figure", { className: "shot", ariaLabel: made.label || `seed ${settings.seed}` },
+  const seed = `seed ${settings.seed}`;
+  const parts = [element("div", { className: "row" }, ...buttons), attention, router];
+  const values = element("pre", {}, JSON.stringify(settings, shorten, 1));
+  // Pictures to compare stand close to each other, with the rest folded away.
+  const caption = made.label
+    ? [` ${seed}`, fold("Details", ...parts, values)]
+    : [...parts, fold("Settings", values)];
+  return element("figure", { className: "shot", ariaLabel: `${made.label} ${seed}` },
     element("div", { className: "stack" }, image, canvas),
-    element("figcaption", {},
-      element("b", {}, made.label || `seed ${settings.seed}`),
-      element("div", { className: "row" }, ...buttons),
-      attention,
-      router,
-      element("details", {}, element("summary", {}, "Settings"),
-        element("pre", {}, JSON.stringify(settings, shorten, 1)))));
+    element("figcaption", {}, element("b", {}, made.label || seed), ...caption));
 }
+
+const fold = (title, ...parts) => element("details", {}, element("summary", {}, title), ...parts);
 
 const shorten = (key, value) =>
   key === "mask" && value?.startsWith("data:") ? "painted" : value;
@@ -89,6 +92,7 @@ export function fillSet(set, pictures, onLoad, onError) {
   const shots = set.querySelector(".shots");
   if (pictures.length && !set.querySelector("h3")) {
     set.prepend(element("h3", {}, pictures[0].settings.prompt));
+    shots.classList.toggle("labelled", Boolean(pictures[0].label));
   }
   pictures.slice(shots.children.length).forEach((made) => shots.append(makeShot(made, onLoad, onError)));
 }

@@ -84,14 +84,14 @@ export function makeCard(subject, onRemove, onRename) {
       element("img", { src: subject.seen, alt: "The reference as the encoder sees it" }),
       element("div", {}, name,
         element("div", { className: "row" },
-          element("a", { className: "button", href: subject.picture, download: subject.name }, "Save"),
+          element("a", { className: "button", href: subject.picture, download: subject.name }, "Save picture"),
           element("button", {
             type: "button", onclick: onRemove, "data-label": "Remove %",
           }, "Remove")))),
     element("div", { className: "grid" },
       numberField(subject, "scale", "Strength", { min: 0, max: 10, step: 0.05 }),
-      numberField(subject, "start", "From", { min: 0, max: 0.99, step: 0.05 }),
-      numberField(subject, "end", "Until", { min: 0.01, max: 1, step: 0.05 })),
+      numberField(subject, "start", "From (0 to 1)", { min: 0, max: 0.99, step: 0.05 }),
+      numberField(subject, "end", "Until (0 to 1)", { min: 0.01, max: 1, step: 0.05 })),
     granularityPart(subject));
   card.style.setProperty("--mine", subject.colour);
   relabel(card, subject.name);

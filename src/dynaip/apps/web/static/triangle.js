@@ -68,6 +68,11 @@ export function makeTriangle(onChange) {
     return input;
   });
 
+  const rest = document.createElement("p");
+  rest.className = "hint";
+  rest.textContent = "They sum to 1: the other two share the rest.";
+  numbers.append(rest);
+
   let weights = [1 / 3, 1 / 3, 1 / 3];
   function show(values, router) {
     weights = values;
