@@ -13,6 +13,8 @@ from safetensors import safe_open
 
 import dynaip
 from dynaip.adapter.model import DynaIPAdapter
+from dynaip.evaluation.factors import labels
+from dynaip.evaluation.probe import Probe
 from dynaip.miniature import toyland
 from dynaip.pipeline.subject import Subject
 
@@ -65,6 +67,15 @@ def _render(scene: str, seed: int) -> np.ndarray:
     while (spec := toyland.sample_spec(rng)).scene != scene:
         pass
     return toyland.render(spec, 64).image / 255
+
+
+def test_the_probe_reads_what_its_page_says_it_reads_well() -> None:
+    probe = Probe.from_pretrained(BUNDLE.parent / "probes" / "first")
+    specs = [toyland.sample_spec(np.random.default_rng([5, i]), split="test") for i in range(64)]
+    answers = probe.read(np.stack([toyland.render(spec, 64).image for spec in specs]))
+    truths = labels(specs, probe.config.values)
+    for factor in ("scene", "light", "posture", "position", "style"):
+        assert np.mean(answers[factor] == truths[factor]) > 0.9, factor
 
 
 def test_references_are_used(pipe: FluxPipeline) -> None:
