@@ -188,6 +188,14 @@ def test_masks_say_who_attends():
     assert covered.block(0).cover is covered.block(1).cover
 
 
+def test_who_is_covered_by_others_attends_by_the_fewest_rows():
+    """Rows follow the places that overlap leaves on the token grid, not the masks as given."""
+    mask = torch.tensor([[1.0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
+    pair = ImagePrompt.join([make(seed=1), make(seed=2)])
+    assert pair.with_mask(mask).cover.lengths.tolist() == [6, 4]
+    assert pair.with_mask(mask, "priority").cover.lengths.tolist() == [6, 2]
+
+
 def test_joined_references_lie_token_by_token():
     """A kernel for unequal lengths then reads them without a copy."""
     key = ImagePrompt.join([make(seed=1), make(seed=2)]).keys[0]

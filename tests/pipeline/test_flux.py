@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline, FluxImg2ImgPipeline, FluxPipeline
 from PIL import Image
 
 from dynaip.adapter.model import DynaIPAdapter
+from dynaip.hosts.sites import BlockBranches
 from dynaip.pipeline.flux import PersonalPipeline, PersonalPipelineOutput, load
 from dynaip.pipeline.subject import Subject
 
@@ -118,6 +119,30 @@ def test_branches_are_chosen_at_call_time(pipe: FluxPipeline, adapter: DynaIPAda
     np.testing.assert_array_equal(pictures[None], pictures["image"])
     for one, other in (("image", "text"), ("image", "both"), ("text", "both")):
         assert abs(pictures[one] - pictures[other]).max() > SEEN
+
+
+def test_branches_by_kind_of_block(pipe: FluxPipeline, adapter: DynaIPAdapter) -> None:
+    kinds = [("image", "image"), ("image", "both"), ("both", "image"), ("both", "both")]
+    with adapter.attach(pipe) as personal:
+        image, both = (
+            draw(personal, subjects=[Subject(RED)], branches=branches)
+            for branches in ("image", "both")
+        )
+        pictures = [
+            draw(personal, subjects=[Subject(RED)], branches=BlockBranches(double=d, single=s))
+            for d, s in kinds
+        ]
+    np.testing.assert_array_equal(pictures[0], image)
+    np.testing.assert_array_equal(pictures[3], both)
+    assert len({picture.tobytes() for picture in pictures}) == len(kinds)
+
+
+def test_attaching_twice_leaves_the_first(pipe: FluxPipeline, adapter: DynaIPAdapter) -> None:
+    with adapter.attach(pipe) as personal:
+        red = draw(personal, subjects=[Subject(RED)])
+        with pytest.raises(ValueError, match="attached to this transformer already"):
+            tiny.adapter().attach(pipe)
+        np.testing.assert_array_equal(draw(personal, subjects=[Subject(RED)]), red)
 
 
 def test_granularity_by_hand_is_used_and_reported(

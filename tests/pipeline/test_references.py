@@ -58,6 +58,22 @@ def test_the_encoder_named_in_the_config_is_loaded(tmp_path: Path) -> None:
         personal.encode([Subject(RED)])
 
 
+def test_cards_need_no_encoder_but_their_own_adapter() -> None:
+    with tiny.adapter().requires_grad_(False).attach(tiny.pipeline()) as personal:
+        card = personal.encode_card(Subject(RED))
+        expected = personal.encode([Subject(RED)])
+    pipe, adapter = tiny.pipeline(), tiny.adapter(encoder="nowhere").requires_grad_(False)
+    pipe.image_encoder = None
+    with adapter.attach(pipe) as personal:
+        found = personal.encode([Subject(card)])
+        assert torch.equal(found.prompt.keys[0], expected.prompt.keys[0])
+        adapter.fusion.experts[0][0].weight += 1
+        with pytest.raises(ValueError, match="encoded with another adapter"):
+            personal.encode([Subject(card)])
+        with pytest.raises(ValueError, match="is a card already"):
+            personal.encode_card(Subject(card))
+
+
 def test_coefficients_of_views_are_their_mean() -> None:
     blue = Image.new("RGB", (20, 10), "blue")
     with tiny.adapter().requires_grad_(False).attach(tiny.pipeline()) as personal:

@@ -47,6 +47,13 @@ def test_named_places_reach_the_tokens(personal: Any) -> None:
     assert torch.equal(right, 1 - left)
 
 
+def test_left_is_a_third_beside_somebody_in_the_middle(personal: Any) -> None:
+    subjects = [Subject(RED, mask=place) for place in ("left", "middle")]
+    left, middle = personal.encode(subjects, (1, 6)).prompt.mask[0]
+    assert left.tolist() == pytest.approx([1, 1, 0, 0, 0, 0])
+    assert middle.tolist() == pytest.approx([0, 0, 1, 1, 0, 0])
+
+
 def test_overlap_is_chosen_at_the_call(personal: Any) -> None:
     subjects = [Subject(RED), Subject(NOISE)]
     first = draw(personal, subjects=subjects, overlap="priority")
