@@ -80,7 +80,7 @@ def test_the_expected_score_is_read_at_the_score_that_was_said() -> None:
         return [Candidate(token, math.log(share)) for token, share in shares]
 
     candidates = [
-        at(("4", 0.9), ("0", 0.1)),  # "4 points would be for ..."
+        at(("3", 0.9), ("0", 0.1)),  # "3 points would be for ..."
         at(("Score", 1.0)),
         at((" 3", 0.5), ("2", 0.3), ("3", 0.1), ("7", 0.05), ("x", 0.05)),
         at(("\n", 0.7), ("0", 0.3)),

@@ -51,6 +51,35 @@ def test_the_rubric_names_subject_place_and_prompt(results: Results) -> None:
         assert "{" not in question.text
 
 
+@pytest.mark.parametrize(
+    ("lefts", "places"),
+    [
+        ((0.0, 0.5), ["left", "right"]),
+        ((0.0, 1 / 3, 2 / 3), ["left", "middle", "right"]),
+        ((0.5, 0.0), [None] * 2),  # not in the order of the prompt
+        ((0.2, 0.2), [None] * 2),  # worn
+        ((0.0, None), [None] * 2),
+    ],
+)
+def test_a_place_is_named_only_where_subjects_stand_side_by_side(
+    results: Results, lefts: tuple[float | None, ...], places: list[str | None]
+) -> None:
+    case = next(case for case in results.manifest.cases if case.id == "two")
+    subjects = tuple(
+        dataclasses.replace(
+            case.subjects[0], box=None if left is None else (left, 0.0, left + 0.3, 1.0)
+        )
+        for left in lefts
+    )
+    manifest = dataclasses.replace(
+        results.manifest, cases=(dataclasses.replace(case, subjects=subjects),)
+    )
+    asked = ask_about(dataclasses.replace(results, manifest=manifest), DYNAIP, OURS)
+    texts = [question.text for question in asked if question.picture == 0][: len(lefts)]
+    for text, place in zip(texts, places, strict=True):
+        assert f"this dog{f', on the {place}' if place else ''}, and judge no other" in text
+
+
 def test_repeats_are_questions_of_their_own(results: Results) -> None:
     protocol = dataclasses.replace(DYNAIP, repeats=3)
     questions = list(ask_about(results, protocol, OURS))
@@ -72,8 +101,30 @@ def test_what_is_sent_is_the_reference_and_then_the_picture(results: Results) ->
 
 def test_dreambenchpp_s_pictures_are_squeezed_to_512() -> None:
     data = encode_picture(picture(0), "jpeg-512").removeprefix("data:image/jpeg;base64,")
-    sent = Image.open(BytesIO(base64.b64decode(data)))
-    assert (sent.size, sent.format) == ((512, 512), "JPEG")
+    expected = BytesIO()
+    # Its own code leaves the quality to Pillow, which takes 75.
+    picture(0).resize((512, 512)).save(expected, "JPEG")
+    assert base64.b64decode(data) == expected.getvalue()
+
+
+def test_what_is_transparent_is_sent_as_white() -> None:
+    for encoding in ("jpeg-512", "png-native"):
+        data = encode_picture(Image.new("RGBA", (8, 8), (9, 9, 9, 0)), encoding).partition(",")[2]
+        sent = Image.open(BytesIO(base64.b64decode(data)))
+        assert sent.convert("RGB").getextrema() == ((255, 255),) * 3
+
+
+def test_the_presets_are_what_the_documentation_says() -> None:
+    theirs, paper = (
+        PROTOCOLS["dreambenchpp"],
+        ("OpenGVLab/InternVL3-78B", "Qwen/Qwen3-VL-32B-Instruct"),
+    )
+    assert (theirs.official, theirs.encoding, theirs.reading) == (True, "jpeg-512", "faithful")
+    assert (theirs.temperature, theirs.repeats, theirs.judges) == (1, 3, ("gpt-4o-2024-05-13",))
+    assert (DYNAIP.judges, DYNAIP.encoding, DYNAIP.reading) == (paper, "jpeg-512", "tolerant")
+    assert (STRICT.judges, STRICT.encoding, STRICT.expected) == (paper, "png-native", True)
+    for ours in (DYNAIP, STRICT):
+        assert (ours.official, ours.temperature, ours.repeats) == (False, 0, 1)
 
 
 def test_the_key_is_of_everything_that_matters(results: Results) -> None:

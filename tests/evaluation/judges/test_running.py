@@ -15,7 +15,7 @@ import pytest
 from judged import FaultyServer, picture, say, slow
 
 from dynaip.evaluation.benchmarks.results import Results
-from dynaip.evaluation.judges.endpoint import Endpoint
+from dynaip.evaluation.judges.endpoint import SERVERS, Endpoint
 from dynaip.evaluation.judges.protocols import PROTOCOLS
 from dynaip.evaluation.judges.questions import Judge, Question, ask_about
 from dynaip.evaluation.judges.rubrics import OURS
@@ -102,10 +102,20 @@ def test_a_date_to_come_back_at_is_kept_too(
     assert waits[1] <= 2
 
 
+def test_waits_double_up_to_a_minute_and_heed_the_server() -> None:
+    patience = Patience()
+    for failures, most in ((1, 1.0), (2, 2.0), (5, 16.0), (9, 60.0)):
+        waits = [patience.delay(failures, None) for _ in range(50)]
+        assert all(most / 2 <= wait <= most for wait in waits)
+        assert max(waits) - min(waits) > most / 10  # threads do not come back all at once
+    assert [patience.delay(1, seconds) for seconds in (0.0, 7.0, 3600.0)] == [0, 7, 60]
+
+
+@pytest.mark.parametrize("code", [400, 413])
 def test_a_rejected_question_does_not_stop_the_others(
-    server: FaultyServer, questions: list[Question], path: Path
+    server: FaultyServer, questions: list[Question], path: Path, code: int
 ) -> None:
-    too_large = (400, {}, b'{"error": {"message": "picture too large"}}')
+    too_large = (code, {}, b'{"error": {"message": "picture too large"}}')
     server.script = lambda number, body: too_large if number % 2 else say("Score: 3")
     tally = ask(server, questions, path, concurrency=1)
     assert (tally.asked, tally.statuses) == (14, {"ok": 7, "transport": 7})
@@ -174,9 +184,39 @@ def test_answers_without_a_score_are_rows_too(
     units = [q.unit(JUDGE, PROTOCOL) for q in questions[:2]]
     found = coverage(units, final_scores(read_scores(path).rows))
     assert (found.scored, found.failures) == (0, {status: 2})
+    never = ask(server, questions[:2], path, protocol=WARM)
+    assert (never.asked, never.statuses) == (4, {status: 2})
     server.script = lambda number, body: say("Score: 0") if number % 2 else answer
     warm = ask(server, questions[:2], path, protocol=WARM, concurrency=1)
     assert (warm.asked, warm.statuses) == (4, {"ok": 2})
+
+
+def test_every_asking_has_a_seed_of_its_own(
+    server: FaultyServer, results: Results, path: Path
+) -> None:
+    twice = dataclasses.replace(WARM, repeats=2)
+    questions = [q for q in ask_about(results, twice, OURS) if (q.case, q.measure) == ("one", "pf")]
+    server.script = lambda number, body: say("It is nice.")
+    ask(server, questions, path, protocol=twice)
+    seeds = {(row.repeat, row.attempt): row.details["seed"] for row in read_scores(path).rows}
+    assert len(set(seeds.values())) == len(seeds) == 4
+    assert {request["seed"] for request in server.requests} == set(seeds.values())
+
+
+def test_each_kind_of_server_is_sent_what_it_takes(
+    server: FaultyServer, questions: list[Question]
+) -> None:
+    settings = {"temperature": 0.0, "max_tokens": 5, "seed": 3, "candidates": False}
+    for kind in SERVERS:
+        Endpoint(server.url, "m", server=kind)(questions[0].messages(PROTOCOL), **settings)
+    sent = [request.keys() - {"messages", "model"} for request in server.requests]
+    always = {"temperature", "top_p", "seed"}
+    assert dict(zip(SERVERS, sent, strict=True)) == {
+        "vllm": {*always, "max_tokens", "top_k", "repetition_penalty"},
+        "sglang": {*always, "max_tokens"},
+        "transformers": {*always, "max_tokens"},
+        "openai": {*always, "max_completion_tokens"},
+    }
 
 
 def test_a_mistake_of_ours_stops_the_run_and_keeps_what_there_is(

@@ -71,13 +71,11 @@ class Server:
     Attributes:
         extra: Settings that must be said, because the server would take the model's own otherwise.
         candidates: Whether it gives token probabilities.
-        seed: Whether it takes a seed.
         length: What it calls the longest answer.
     """
 
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     candidates: bool = True
-    seed: bool = True
     length: str = "max_tokens"
 
 
@@ -135,9 +133,7 @@ class Endpoint:
                 "use vLLM, or another protocol."
             )
         options: dict[str, Any] = {self.server.length: max_tokens, "temperature": temperature}
-        options |= {"top_p": 1.0}
-        if self.server.seed:
-            options["seed"] = seed
+        options |= {"top_p": 1.0, "seed": seed}
         if candidates:
             options |= {"logprobs": True, "top_logprobs": CANDIDATES}
         if self.server.extra:
