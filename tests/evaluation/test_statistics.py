@@ -119,6 +119,12 @@ def test_random_sign_flips_agree_with_the_normal_test() -> None:
     assert p == pytest.approx(2 * (1 - NormalDist().cdf(abs(z))), abs=0.02)
 
 
+def test_random_sign_flips_never_say_that_chance_is_ruled_out() -> None:
+    better, worse = mean_columns(np.ones(40)), mean_columns(np.zeros(40))
+    p = sign_flip_test(better, worse, np.arange(40), ratio, permutations=99)
+    assert p == pytest.approx(1 / 100)
+
+
 def test_p_values_of_equal_methods_are_uniform() -> None:
     rng = np.random.default_rng(4)
     clusters = np.repeat(np.arange(10), 3)

@@ -153,6 +153,12 @@ def test_prompts_are_table_3_s(name: str, nouns: list[str], mode: Mode, prompt: 
     assert write_prompt(combination, nouns, combination.variations[0], mode) == prompt
 
 
+def test_every_picture_has_a_seed_of_its_own() -> None:
+    drawn = build_manifest(pools(), BenchSettings(pairs=10, triples=0, pictures=3, seed=5))
+    seeds = [seed for case in drawn.cases for seed in case.seeds]
+    assert seeds == list(range(5, 5 + 10 * 6 * 3))
+
+
 def test_equal_nouns_are_drawn_only_when_asked_for() -> None:
     twins = {
         "living": [

@@ -67,6 +67,13 @@ def test_repeats_are_averaged_and_their_gaps_counted(tmp_path: Path) -> None:
     assert method.pf.asked.sum() - method.pf.scored.sum() == 1
 
 
+def test_a_subject_asked_about_more_often_weighs_no_more(tmp_path: Path) -> None:
+    first = list(rows(lambda case, measure, s: 0 if s else 4, "eye"))
+    again = [dataclasses.replace(r, repeat=1, score=2) for r in first if r.subject == 0]
+    method = one(source(tmp_path, "ours", iter([*first, *again])))
+    assert method.cp.panel()[index(method, "two-0")] == (0.75 + 0) / 2
+
+
 def test_protocols_are_never_mixed(tmp_path: Path) -> None:
     attempts = [rows(lambda *_: 4, "eye", p) for p in ("dynaip", "strict", "metric")]
     found = source(tmp_path, "ours", *attempts)

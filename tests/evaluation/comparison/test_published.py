@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynaip.evaluation.comparison.published import (
+    Product,
     distinguishable_ratio,
     published,
     published_products,
@@ -30,6 +31,11 @@ def test_one_printed_product_is_inconsistent() -> None:
     assert [(product.method, product.printed) for product in wrong] == [("Textual Inversion", 0.22)]
     assert wrong[0].cp * wrong[0].pf == pytest.approx(0.243, abs=5e-4)
     assert len(products) == 39
+
+
+def test_rounding_of_three_digits_is_forgiven_and_no_more() -> None:
+    for printed, wrong in ((0.250, False), (0.251, False), (0.252, True), (0.248, True)):
+        assert bool(Product("table1", "m", "single", 0.5, 0.5, printed).off) == wrong
 
 
 def test_pages_show_it() -> None:

@@ -57,6 +57,14 @@ def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(raw)).size == (100, 50)
 
 
+def test_photographs_stand_upright(tmp_path: Path) -> None:
+    lying = Image.new("RGB", (40, 20), "red")
+    lying.getexif()[0x0112] = 6  # turn it a quarter
+    lying.save(tmp_path / "phone.jpg", exif=lying.getexif())
+    raw = base64.b64decode(embedded(tmp_path / "phone.jpg", 100).partition(",")[2])
+    assert Image.open(io.BytesIO(raw)).size == (20, 40)
+
+
 def test_the_file_says_which_study_it_is(page: str, study: Study, tmp_path: Path) -> None:
     (tmp_path / "study.html").write_text(page)
     assert study_of_page(tmp_path / "study.html") == study.id
