@@ -71,7 +71,6 @@ export function makeTriangle(onChange) {
   const rest = document.createElement("p");
   rest.className = "hint";
   rest.textContent = "They sum to 1: the other two share the rest.";
-  numbers.append(rest);
 
   let weights = [1 / 3, 1 / 3, 1 / 3];
   function show(values, router) {
@@ -122,6 +121,6 @@ export function makeTriangle(onChange) {
 
   const element = document.createElement("div");
   element.className = "granularity";
-  element.append(picture, numbers);
+  element.append(picture, numbers, rest);
   return { element, show };
 }
