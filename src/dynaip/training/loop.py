@@ -89,6 +89,8 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     prepared = accelerator.prepare(module, *optimizers)
     model, optimizers = prepared[0], list(prepared[1:])
     if config.compile:
+        # A graph for each length of text, with gradients and without.
+        torch._dynamo.config.recompile_limit = 32
         model.compile(dynamic=False)
     log = _Log(folder / "log.jsonl", start, on_log) if accelerator.is_main_process else None
 
