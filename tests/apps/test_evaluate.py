@@ -87,9 +87,10 @@ def test_a_base_without_an_adapter_is_measured_alone(
 
 
 def test_a_missing_probe_is_one_sentence(cli: Any, model: Path, tmp_path: Path) -> None:
-    result = cli("evaluate", "miniature", "--model", model, "--out", tmp_path / "figures")
+    chosen = ("--model", model, "--probe", tmp_path / "nowhere", "--out", tmp_path / "figures")
+    result = cli("evaluate", "miniature", *chosen)
     assert result.code == 2
-    assert "There is no probe in" in result.err
+    assert f"There is no probe in {tmp_path / 'nowhere'}" in " ".join(result.err.split())
     assert not (tmp_path / "figures").exists()
 
 

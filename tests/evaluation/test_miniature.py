@@ -57,7 +57,7 @@ def oracle(trial: Trial, request: Request) -> Spec:
 
 def copied_picture(trial: Trial, request: Request) -> Spec:
     """Follows the prompt's scene no more than the reference's light."""
-    assert request.reference is not None
+    assert len(request.references) == 1
     assert trial.source is not None
     return trial.source
 
