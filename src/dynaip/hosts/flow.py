@@ -119,6 +119,19 @@ def predict_velocity(
     )[0].float()
 
 
+def flow_matching_error(
+    transformer: FluxTransformer2DModel,
+    latents: Float[Tensor, "b n k"],
+    noise: Float[Tensor, "b n k"],
+    sigma: Float[Tensor, " b"],
+    prompts: tuple[Float[Tensor, "b n_text d_text"], Float[Tensor, "b d_pooled"]],
+) -> Float[Tensor, " b"]:
+    """Mean square error of each sample's velocity, predicted without guidance."""
+    noisy = add_noise(latents, noise, sigma)
+    velocity = predict_velocity(transformer, noisy, sigma, torch.ones_like(sigma), *prompts)
+    return (velocity - (noise - latents)).square().mean((1, 2))
+
+
 def position_ids(side: int, like: Tensor) -> Float[Tensor, "n 3"]:
     """FLUX's image ids of a square grid of packed tokens: (0, row, column)."""
     rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")

@@ -20,6 +20,7 @@ from dynaip.hosts.flow import (
     PromptEncoder,
     add_noise,
     encode_pictures,
+    flow_matching_error,
     predict_velocity,
     shift_sigma,
     time_shift,
@@ -116,14 +117,8 @@ class BaseTask(nn.Module):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
         sigma = shift_sigma(batch["sigma"], self.mu)
-        velocity = predict_velocity(
-            self.transformer,
-            add_noise(latents, noise, sigma),
-            sigma,
-            torch.ones_like(sigma),
-            *self.prompts(batch["prompts"]),
-        )
-        error = (velocity - (noise - latents)).square().mean((1, 2))
+        prompts = self.prompts(batch["prompts"])
+        error = flow_matching_error(self.transformer, latents, noise, sigma, prompts)
         output = {"loss": error.mean(), "velocity": error.mean(), **_by_noise(error, sigma)}
         if self.alignment:
             early = batch["index"] < self.aligned_samples

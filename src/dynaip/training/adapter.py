@@ -21,9 +21,8 @@ from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flow import (
     PromptEncoder,
-    add_noise,
     encode_pictures,
-    predict_velocity,
+    flow_matching_error,
     shift_sigma,
     time_shift,
 )
@@ -182,14 +181,8 @@ class AdapterTask(nn.Module):
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
         sigma = shift_sigma(batch["sigma"], time_shift(self.pipeline.scheduler, latents.shape[1]))
         self.attachment.set_prompt(prompt)
-        velocity = predict_velocity(
-            self.transformer,
-            add_noise(latents, noise, sigma),
-            sigma,
-            torch.ones_like(sigma),
-            *self.prompts(batch["prompts"]),
-        )
-        return (velocity - (noise - latents)).square().mean((1, 2))
+        prompts = self.prompts(batch["prompts"])
+        return flow_matching_error(self.transformer, latents, noise, sigma, prompts)
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:

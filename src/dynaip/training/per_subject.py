@@ -22,9 +22,8 @@ from torch.utils.data import Dataset
 
 from dynaip.hosts.flow import (
     PromptEncoder,
-    add_noise,
     encode_pictures,
-    predict_velocity,
+    flow_matching_error,
     shift_sigma,
     time_shift,
 )
@@ -184,14 +183,9 @@ class SubjectTask(nn.Module):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
         sigma = shift_sigma(batch["sigma"], self.mu)
-        velocity = predict_velocity(
-            self.transformer,
-            add_noise(latents, noise, sigma),
-            sigma,
-            torch.ones_like(sigma),
-            *self.prompts(batch["prompts"]),
-        )
-        return {"loss": (velocity - (noise - latents)).square().mean()}
+        prompts = self.prompts(batch["prompts"])
+        error = flow_matching_error(self.transformer, latents, noise, sigma, prompts)
+        return {"loss": error.mean()}
 
     def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
         return {}
