@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.evaluation.ablation import Bench, ablation_row
+from dynaip.evaluation.figures import Reading
 from dynaip.evaluation.generation import (
     FluxGenerator,
     Generator,
@@ -151,18 +152,25 @@ class Laboratory:
             on_pictures=lambda done: self.progress(name, len(requests), done),
         )
 
+    @cached_property
+    def _base_reading(self) -> Reading:
+        return self.bench("base").reading("base", self.base)
+
+    @cached_property
+    def _ceiling(self) -> Reading:
+        return self.bench("base").ceiling()
+
     def base_row(self) -> Row:
         """The measures of the base, which sees no reference."""
-        bench = self.bench("base")
-        reading = bench.reading("base", self.base)
-        return ablation_row("base", self.base, reading, reading, bench.ceiling(), bench)
+        reading = self._base_reading
+        return ablation_row("base", self.base, reading, reading, self._ceiling, self.bench("base"))
 
     def rows(self, adapter: str, uses: Mapping[str, Use]) -> Iterator[Row]:
         """The measures of an adapter, used in each way."""
-        base = self.bench("base").reading("base", self.base)
+        base, ceiling = self._base_reading, self._ceiling
         with self.attached(adapter) as (_, put):
             for name, use in uses.items():
                 way, bench = put(use), self.bench(f"{adapter}, {name}")
                 made = bench.reading(adapter, way)
-                row = ablation_row(name, way, made, base, bench.ceiling(), bench)
+                row = ablation_row(name, way, made, base, ceiling, bench)
                 yield {"variant": adapter, **row}
