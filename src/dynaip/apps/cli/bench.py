@@ -10,6 +10,8 @@ import typer
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import (
     PROBES,
+    Adapter,
+    Model,
     adapter_location,
     load_adapter,
     load_model,
@@ -198,12 +200,8 @@ def score(
 def run(
     manifest: Annotated[Path, typer.Argument(help="What is asked.")],
     out: Annotated[Path, typer.Option(help="Result folder.")],
-    model: Annotated[
-        str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
-    ] = None,
+    model: Model = None,
+    adapter: Adapter = None,
     no_adapter: Annotated[
         bool, typer.Option("--no-adapter", help="The base by itself, from the prompt.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model
+from dynaip.apps.cli.loading import Adapter, Model, adapter_location, load_adapter, load_model
 from dynaip.apps.cli.subjects import parse_granularity
 
 
@@ -21,12 +21,8 @@ def encode(
     granularity: Annotated[
         str | None, typer.Option(help="With --fused: weights low,mid,high that sum to 1.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
-    ] = None,
+    model: Model = None,
+    adapter: Adapter = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make a card of a subject: give it where a reference goes, in place of the picture."""

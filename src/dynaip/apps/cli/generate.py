@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dynaip.apps.cli.loading import adapter_location
+from dynaip.apps.cli.loading import Adapter, Model, adapter_location
 from dynaip.apps.cli.subjects import read_subjects, split_subjects
 from dynaip.apps.cli.targets import prepare_target, target
 
@@ -79,12 +79,8 @@ def generate(
     height: Annotated[
         int | None, typer.Option(min=1, help="Pixels; the model's if not given.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
-    ] = None,
+    model: Model = None,
+    adapter: Adapter = None,
     number: Annotated[
         int, typer.Option("-n", min=1, help="Pictures to make, their seeds counting up.")
     ] = 1,

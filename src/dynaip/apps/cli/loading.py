@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
 from dynaip.pipeline.bundle import miniature_folder
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
     from dynaip.adapter.model import DynaIPAdapter
 
+# How verbs are told what to draw with.
+Model = Annotated[
+    str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
+]
+Adapter = Annotated[
+    str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
+]
 # Parts of the miniature whose classes are not those that diffusers' annotations name.
 OWN_CLASSES = ("Expected types for image_encoder", "Expected types for vae")
 # Results go to stdout, everything said on the way to stderr: `--json` can be piped.

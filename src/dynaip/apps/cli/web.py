@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynaip.apps.cli.errors import EXIT_CODE
-from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model, miniature_folder
+from dynaip.apps.cli.loading import (
+    Adapter,
+    Model,
+    adapter_location,
+    load_adapter,
+    load_model,
+    miniature_folder,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -21,12 +28,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def web(
-    model: Annotated[
-        str | None, typer.Option(help="A pipeline's folder or hub id; else the miniature.")
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
-    ] = None,
+    model: Model = None,
+    adapter: Adapter = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this computer's are open to all.")
     ] = "127.0.0.1",
