@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +16,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dynaip.evaluation.crops import Box, box_of
 from dynaip.evaluation.fitting import Checkpoint, Fitting, Lesson, Lessons, collect_lessons, fit
-from dynaip.evaluation.probe import ProbeError, as_tensor
+from dynaip.evaluation.probe import ProbeError, as_tensor, save_instrument
 from dynaip.miniature.toyland import Spec, render, sample_spec
 
 FORMAT = 1
@@ -105,18 +104,7 @@ class Detector(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes `config.json` and `model.safetensors` (16 bit), each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            name: tensor.half().contiguous() if tensor.is_floating_point() else tensor
-            for name, tensor in self.state_dict().items()
-        }
-        partial = folder / ".model.safetensors.partial"
-        save_file(weights, partial)
-        os.replace(partial, folder / "model.safetensors")
-        partial = folder / ".config.json.partial"
-        fields = {"format": FORMAT, **dataclasses.asdict(self.config)}
-        partial.write_text(json.dumps(fields, indent=2) + "\n")
-        os.replace(partial, folder / "config.json")
+        save_instrument(self, {"format": FORMAT, **dataclasses.asdict(self.config)}, folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Detector:

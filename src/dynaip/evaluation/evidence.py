@@ -13,6 +13,7 @@ from dynaip.evaluation.statistics import Interval
 from dynaip.evaluation.tables import Cell, Table, markdown
 from dynaip.evaluation.truth.granularity import frontier_area, isotonic_slope
 from dynaip.evaluation.truth.preservation import TIERS
+from dynaip.pipeline.provenance import write_whole
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Sequence[Row]]
@@ -71,8 +72,7 @@ def write_evidence(rows: Rows, figures: Mapping[str, Path], folder: Path) -> Pat
             parts.append(f"![{name}]({figures[name].name})\n")
         parts.append(_provenance(name, members))
     path = folder / PAGE
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(parts))
+    write_whole(path, "\n".join(parts).encode())
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -19,6 +18,7 @@ from PIL import Image
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.pipeline.flux import PersonalPipeline
+from dynaip.pipeline.provenance import write_png
 from dynaip.pipeline.subject import Subject
 
 
@@ -196,7 +196,7 @@ def make_pictures(
         batch = missing[start : start + batch_size]
         pictures = generator([requests[index] for index in batch])
         for index, picture in zip(batch, pictures, strict=True):
-            _save(Image.fromarray(picture), paths[index])
+            write_png(Image.fromarray(picture), paths[index])
         if on_pictures is not None:
             on_pictures(len(batch))
     return np.stack([_load(path) for path in paths])
@@ -220,12 +220,6 @@ def hash_weights(folder: Path) -> str:
 
 def _digest(identity: str, request: Request) -> str:
     return hashlib.sha256((identity + request.fingerprint()).encode()).hexdigest()[:16]
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    picture.save(partial, format="PNG")
-    os.replace(partial, path)
 
 
 def _load(path: Path) -> UInt8[np.ndarray, "y x 3"]:

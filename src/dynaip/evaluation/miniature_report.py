@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from dynaip.evaluation.figures import Figure
 from dynaip.evaluation.tables import markdown_table
+from dynaip.pipeline.provenance import write_whole
 
 COLUMNS = ("figure", "value", "95 %", "target", "", "accuracy", "yardstick", "chance", "pictures")
 # As many of them as a terminal of 80 characters has room for.
@@ -51,16 +51,9 @@ def markdown(figures: Sequence[Figure], provenance: Mapping[str, Any]) -> str:
 
 def write_report(figures: Sequence[Figure], provenance: Mapping[str, Any], folder: Path) -> None:
     """Writes `figures.jsonl`, each row with its provenance, and `figures.md`."""
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [json.dumps({**figure.to_row(), **provenance}) for figure in figures]
-    _write(folder / "figures.jsonl", "\n".join(rows) + "\n")
-    _write(folder / "figures.md", markdown(figures, provenance))
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    write_whole(folder / "figures.jsonl", ("\n".join(rows) + "\n").encode())
+    write_whole(folder / "figures.md", markdown(figures, provenance).encode())
 
 
 def _verdict(figure: Figure) -> str:

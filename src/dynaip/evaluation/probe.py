@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +17,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from dynaip.pipeline.provenance import write_whole
 
 FORMAT = 1
 PATCH = 4
@@ -143,14 +144,7 @@ class Probe(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes `config.json` and `model.safetensors` (16 bit), each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: _half(tensor) for name, tensor in self.state_dict().items()}
-        partial = folder / ".model.safetensors.partial"
-        save_file(weights, partial)
-        os.replace(partial, folder / "model.safetensors")
-        partial = folder / ".config.json.partial"
-        partial.write_text(json.dumps(self.config.to_dict(), indent=2) + "\n")
-        os.replace(partial, folder / "config.json")
+        save_instrument(self, self.config.to_dict(), folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Probe:
@@ -171,6 +165,13 @@ class Probe(nn.Module):
         except (json.JSONDecodeError, SafetensorError, RuntimeError) as error:
             raise ProbeError(f"The probe in {folder} is broken ({error}).") from error
         return probe.eval()
+
+
+def save_instrument(network: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
+    """Writes a network's `config.json` and 16-bit `model.safetensors`, each whole or not at all."""
+    weights = {name: _half(tensor) for name, tensor in network.state_dict().items()}
+    write_whole(folder / "model.safetensors", save(weights))
+    write_whole(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
 
 
 def as_tensor(pictures: UInt8[np.ndarray, "b y x 3"]) -> Float[Tensor, "b 3 y x"]:

@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 # The state of a network that is being trained, beside what it will become.
 STATE = "training.pt"
 
+# What both instruments are trained with.
+Traces = Annotated[
+    Path | None,
+    typer.Option("--autoencoder", help="Folder of the autoencoder whose traces it should know."),
+]
+Renders = Annotated[int, typer.Option(help="Pictures to render and learn from.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Times each picture is seen.")]
+Side = Annotated[int, typer.Option(min=16, help="Picture side in pixels.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes that render.")]
+
 app = typer.Typer(no_args_is_help=True, help="Measure pictures against what they should show.")
 app.command()(experiment)
 app.command()(evidence)
@@ -39,17 +49,15 @@ app.command()(evidence)
 @app.command("train-probe")
 def train_probe(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = PROBES / "first",
-    autoencoder: Annotated[
-        Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
-    ] = None,
+    autoencoder: Traces = None,
     architecture: Annotated[
         str, typer.Option(help="convolutions, or mixer: another kind, for a second opinion.")
     ] = "convolutions",
-    renders: Annotated[int, typer.Option(help="Pictures to render and learn from.")] = 40_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Times each picture is seen.")] = 4,
-    size: Annotated[int, typer.Option(min=16, help="Picture side in pixels.")] = 64,
+    renders: Renders = 40_000,
+    epochs: Epochs = 4,
+    size: Side = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another probe.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that render.")] = 1,
+    workers: Workers = 1,
 ) -> None:
     """Train the network that reads every factor of a picture, on Toyland's renders.
 
@@ -87,14 +95,12 @@ def train_probe(
 @app.command("train-detector")
 def train_detector(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = PROBES / "detector",
-    autoencoder: Annotated[
-        Path | None, typer.Option(help="Folder of the autoencoder whose traces it should know.")
-    ] = None,
-    renders: Annotated[int, typer.Option(help="Pictures to render and learn from.")] = 20_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Times each picture is seen.")] = 4,
-    size: Annotated[int, typer.Option(min=16, help="Picture side in pixels.")] = 64,
+    autoencoder: Traces = None,
+    renders: Renders = 20_000,
+    epochs: Epochs = 4,
+    size: Side = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another detector.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that render.")] = 1,
+    workers: Workers = 1,
 ) -> None:
     """Train the network that finds the subjects of a picture, whoever they are.
 

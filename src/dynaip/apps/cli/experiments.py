@@ -139,11 +139,9 @@ def _named(adapters: list[str]) -> Mapping[str, Path]:
 def _write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     """All rows of an experiment at once; what is not a number becomes null."""
     from dynaip.evaluation.evidence import jsonable
+    from dynaip.pipeline.provenance import write_whole
 
-    partial = path.with_suffix(".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text("".join(json.dumps(jsonable(row)) + "\n" for row in rows))
-    partial.replace(path)
+    write_whole(path, "".join(json.dumps(jsonable(row)) + "\n" for row in rows).encode())
 
 
 class _Bar:
