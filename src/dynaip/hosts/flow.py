@@ -125,11 +125,11 @@ def flow_matching_error(
     noise: Float[Tensor, "b n k"],
     sigma: Float[Tensor, " b"],
     prompts: tuple[Float[Tensor, "b n_text d_text"], Float[Tensor, "b d_pooled"]],
-) -> Float[Tensor, " b"]:
-    """Mean square error of each sample's velocity, predicted without guidance."""
+) -> Float[Tensor, "b n"]:
+    """Mean square error of each token's velocity, predicted without guidance."""
     noisy = add_noise(latents, noise, sigma)
     velocity = predict_velocity(transformer, noisy, sigma, torch.ones_like(sigma), *prompts)
-    return (velocity - (noise - latents)).square().mean((1, 2))
+    return (velocity - (noise - latents)).square().mean(-1)
 
 
 def position_ids(side: int, like: Tensor) -> Float[Tensor, "n 3"]:

@@ -61,7 +61,8 @@ class BaseTask(nn.Module):
     sooner, the image tokens after the double blocks are also drawn towards what the image encoder
     sees in the clean picture (REPA, arXiv 2410.06940): a token of both is the same 8x8 pixels.
     That helps in the beginning and only costs time later (HASTE, arXiv 2505.16792; docs/log.md), so
-    it ends after `aligned_samples`.
+    it ends after `aligned_samples`. Scenes are learnt long before subjects, so a subject's tokens
+    can count for more.
 
     Args:
         pipeline: Frozen autoencoder and text encoders, and the transformer that is trained.
@@ -71,6 +72,7 @@ class BaseTask(nn.Module):
         subjects: Probabilities of one, two and three subjects.
         alignment: Weight of REPA's term.
         aligned_samples: How many samples of the run have that term.
+        subject_weight: What a token inside a subject's box counts, where one outside counts 1.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class BaseTask(nn.Module):
         *,
         alignment: float = 0.5,
         aligned_samples: int = 90_880,
+        subject_weight: float = 1.0,
         size: int = 64,
         pool: int = 40_960,
         subjects: Sequence[float] = (0.7, 0.22, 0.08),
@@ -91,6 +94,7 @@ class BaseTask(nn.Module):
         self.transformer: FluxTransformer2DModel = pipeline.transformer
         self.vae: PatchAutoencoder = pipeline.vae.requires_grad_(False)
         self.alignment, self.aligned_samples = alignment, aligned_samples
+        self.subject_weight = subject_weight
         if alignment:
             self._prepare_alignment(cast(CLIPVisionModel, pipeline.image_encoder))
         self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2)
@@ -108,6 +112,7 @@ class BaseTask(nn.Module):
         return {
             "index": torch.tensor([sample["index"] for sample in samples]),
             "images": stack_pictures([sample["image"] for sample in samples]),
+            "subject": torch.from_numpy(np.stack([sample["subject"] for sample in samples])),
             "noise": torch.from_numpy(np.stack([sample["noise"] for sample in samples])),
             "sigma": torch.tensor([sample["sigma"] for sample in samples]),
             "guidance": torch.tensor([sample["guidance"] for sample in samples]),
@@ -118,12 +123,20 @@ class BaseTask(nn.Module):
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
         sigma = shift_sigma(batch["sigma"], self.mu)
         prompts = self.prompts(batch["prompts"])
-        error = flow_matching_error(self.transformer, latents, noise, sigma, prompts)
-        output = {"loss": error.mean(), "velocity": error.mean(), **_by_noise(error, sigma)}
+        tokens = flow_matching_error(self.transformer, latents, noise, sigma, prompts)
+        weights = 1 + (self.subject_weight - 1) * batch["subject"]
+        loss = (weights * tokens).sum() / weights.sum()
+        error = tokens.mean(1)
+        output = {
+            "loss": loss,
+            "velocity": error.mean(),
+            "subject": _mean_where(tokens, batch["subject"] > 0.5),
+            **_by_noise(error, sigma),
+        }
         if self.alignment:
             early = batch["index"] < self.aligned_samples
             aligned = self._aligned(batch["images"], early)
-            output["loss"] = error.mean() + self.alignment * (early.float() - aligned).mean()
+            output["loss"] = loss + self.alignment * (early.float() - aligned).mean()
             if early.any():
                 output["aligned"] = aligned.sum() / early.sum()
         return output
@@ -235,7 +248,26 @@ def _by_noise(error: Float[Tensor, " b"], sigma: Float[Tensor, " b"]) -> dict[st
     }
 
 
-def _mean_where(error: Float[Tensor, " b"], chosen: Bool[Tensor, " b"]) -> Tensor:
+def _covered(spec: toyland.Spec, side: int) -> Float[np.ndarray, " n"]:
+    """Share of each of side x side tokens that the box of a subject covers, at most 1."""
+    edges = np.arange(side)
+    covered = np.zeros((side, side), np.float32)
+    for actor in spec.actors:
+        view = actor.view
+        x, y = (
+            np.clip(
+                np.minimum(edges + 1, side * (centre + view.size / 2))
+                - np.maximum(edges, side * (centre - view.size / 2)),
+                0,
+                1,
+            )
+            for centre in (view.x, view.y)
+        )
+        covered = np.maximum(covered, y[:, None] * x)
+    return covered.reshape(-1).astype(np.float32)
+
+
+def _mean_where(error: Float[Tensor, ...], chosen: Bool[Tensor, ...]) -> Tensor:
     return (error * chosen).sum() / chosen.sum().clamp_min(1)
 
 
@@ -261,6 +293,7 @@ class PromptedPictures(Dataset[dict[str, Any]]):
         return {
             "index": index,
             "image": image,
+            "subject": _covered(spec, self.size // 8),
             "prompt": "" if rng.random() < 0.1 else toyland.caption(spec, rng),
             "noise": rng.standard_normal(((self.size // 8) ** 2, 64), dtype=np.float32),
             "sigma": np.float32(1 / (1 + np.exp(-rng.standard_normal()))),

@@ -71,7 +71,7 @@ def build_task(
         else:
             _load_weights(transformer, start)
         pipeline = assemble(recipe, runs, transformer)
-        return BaseTask(pipeline, runs / "cache", **recipe["pictures"], **recipe["repa"])
+        return BaseTask(pipeline, runs / "cache", **recipe["pictures"], **recipe["loss"])
     if stage == "guidance":
         transformer = FluxTransformer2DModel.from_pretrained(_export(runs, "base", "transformer"))
         return GuidanceTask(

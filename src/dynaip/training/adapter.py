@@ -182,7 +182,7 @@ class AdapterTask(nn.Module):
         sigma = shift_sigma(batch["sigma"], time_shift(self.pipeline.scheduler, latents.shape[1]))
         self.attachment.set_prompt(prompt)
         prompts = self.prompts(batch["prompts"])
-        return flow_matching_error(self.transformer, latents, noise, sigma, prompts)
+        return flow_matching_error(self.transformer, latents, noise, sigma, prompts).mean(1)
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
