@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from dynaip.hosts.flow import encode_pictures
 from dynaip.miniature import toyland
-from dynaip.miniature.base import BaseTask, GuidanceTask
+from dynaip.miniature.base import BaseTask, GuidanceTask, subject_cover
 from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.encoders import captioned, factors_in_words
 from dynaip.miniature.pairs import ToylandPairs
@@ -146,7 +146,7 @@ def test_alignment_reaches_the_double_blocks_only(runs: Path) -> None:
 
 def test_alignment_ends_after_its_samples(runs: Path) -> None:
     recipe = tiny_recipe()
-    recipe["repa"] |= {"aligned_samples": 3}
+    recipe["loss"] |= {"aligned_samples": 3, "subject_weight": 1.0}
     task = build_task("base", recipe, runs)
     assert isinstance(task, BaseTask)
     ends, late = (
@@ -160,6 +160,33 @@ def test_alignment_ends_after_its_samples(runs: Path) -> None:
     assert late["loss"].item() == late["velocity"].item()
     late["loss"].backward()
     assert all(parameter.grad is not None for parameter in task.projector.parameters())
+
+
+def test_tokens_of_subjects_count_for_more(runs: Path) -> None:
+    recipe = tiny_recipe()
+    recipe["loss"] |= {"alignment": 0.0, "subject_weight": 5.0}
+    task = build_task("base", recipe, runs)
+    assert isinstance(task, BaseTask)
+    batch = task.collate([task.dataset(0)[index] for index in range(4)])
+    # Untrained, the base predicts nothing: see above.
+    error = (batch["noise"] - encode_pictures(task.vae, batch["images"])).square().mean(-1)
+    inside = batch["subject"]
+    assert 0.1 < inside.mean().item() < 0.9
+    weighted = (error * (1 - inside)).sum() + 5 * (error * inside).sum()
+    expected = weighted / ((1 - inside).sum() + 5 * inside.sum())
+    output = task(batch)
+    assert output["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert output["velocity"].item() == pytest.approx(error.mean().item(), rel=1e-5)
+
+
+def test_subjects_are_inside_what_counts_for_more() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        spec = toyland.sample_spec(rng, subjects=int(rng.integers(1, 4)))
+        masks = toyland.render(spec, 64).masks.any(0)
+        covered = subject_cover(spec, 8).reshape(8, 8).repeat(8, 0).repeat(8, 1)
+        assert covered[masks].mean() > 0.85, spec
+        assert covered[~masks].mean() < 0.6
 
 
 def test_guidance_is_distilled_from_the_frozen_teacher(runs: Path) -> None:

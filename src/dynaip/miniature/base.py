@@ -248,7 +248,7 @@ def _by_noise(error: Float[Tensor, " b"], sigma: Float[Tensor, " b"]) -> dict[st
     }
 
 
-def _covered(spec: toyland.Spec, side: int) -> Float[np.ndarray, " n"]:
+def subject_cover(spec: toyland.Spec, side: int) -> Float[np.ndarray, " n"]:
     """Share of each of side x side tokens that the box of a subject covers, at most 1."""
     edges = np.arange(side)
     covered = np.zeros((side, side), np.float32)
@@ -293,7 +293,7 @@ class PromptedPictures(Dataset[dict[str, Any]]):
         return {
             "index": index,
             "image": image,
-            "subject": _covered(spec, self.size // 8),
+            "subject": subject_cover(spec, self.size // 8),
             "prompt": "" if rng.random() < 0.1 else toyland.caption(spec, rng),
             "noise": rng.standard_normal(((self.size // 8) ** 2, 64), dtype=np.float32),
             "sigma": np.float32(1 / (1 + np.exp(-rng.standard_normal()))),
