@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,12 +67,52 @@ def test_variants_change_what_they_are_named_for_and_nothing_else() -> None:
     recipe = load_recipe("miniature")
     assert with_variant(recipe, "full") == recipe
     for variant, changes in VARIANTS.items():
+        if "layers" in changes:
+            continue
         made = with_variant(recipe, variant)
         config = DynaIPConfig(**{**made["adapter"], "layers": (2, 4, 6)})
         assert all(getattr(config, name) == value for name, value in changes.items())
         assert {**made, "adapter": recipe["adapter"]} == recipe
     with pytest.raises(ValueError, match="full, add, concat"):
         with_variant(recipe, "most")
+
+
+@pytest.mark.parametrize(
+    ("variant", "fusion", "miniature", "flux"),
+    [
+        ("early", "moe", (1, 2, 3), (4, 8, 12)),
+        ("late", "moe", (4, 5, 6), (16, 20, 24)),
+        ("layer-4", "low", (1, 4, 6), (4, 17, 24)),
+        ("layer-8", "low", None, (8, 17, 24)),
+        ("layer-12", "low", (3, 4, 6), (12, 17, 24)),
+        ("layer-15", "mid", None, (10, 15, 24)),
+        ("layer-21", "mid", (2, 5, 6), (10, 21, 24)),
+    ],
+)
+def test_layers_are_the_papers_at_every_depth(
+    variant: str, fusion: str, miniature: tuple[int, ...] | None, flux: tuple[int, ...]
+) -> None:
+    for name, layers in (("miniature", miniature), ("flux1-dev", flux)):
+        recipe = load_recipe(name)
+        if layers is None:
+            with pytest.raises(ValueError, match=f"as the recipe does.* own {fusion}; train that"):
+                with_variant(recipe, variant)
+            continue
+        made = with_variant(recipe, variant)
+        assert json.loads(json.dumps(made)) == made
+        taps = made["adapter"].pop("layers")
+        assert tuple(taps) == layers
+        assert made["adapter"].pop("fusion", "moe") == fusion
+        kept = {key: value for key, value in recipe["adapter"].items() if key != "layers"}
+        assert made == {**recipe, "adapter": kept}
+
+
+@pytest.mark.parametrize(
+    ("own", "message"), [([1, 2, 3], r"would tap \[0, 1, 2\]"), ([3, 6], "recipe has 2")]
+)
+def test_layers_that_an_encoder_has_not_are_refused(own: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        with_variant({"adapter": {"layers": own}}, "early")
 
 
 def test_seeds_of_both_stages_never_meet() -> None:

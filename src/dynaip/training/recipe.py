@@ -28,7 +28,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "image-branch": {"train_branches": "image"},
     # A vanilla IP-Adapter (Figure 3 a-b): the deep layer alone, on image rows alone.
     "ip-adapter": {"fusion": "high", "train_branches": "image"},
+    # Other taps, shallow to deep, as layers of the paper's encoder; `None` is the recipe's own.
+    "early": {"layers": (4, 8, 12)},
+    "late": {"layers": (16, 20, 24)},
+    # One layer alone (Figure 17); 10, 17 and 24 are low, mid and high.
+    "layer-4": {"fusion": "low", "layers": (4, None, None)},
+    "layer-8": {"fusion": "low", "layers": (8, None, None)},
+    "layer-12": {"fusion": "low", "layers": (12, None, None)},
+    "layer-15": {"fusion": "mid", "layers": (None, 15, None)},
+    "layer-21": {"fusion": "mid", "layers": (None, 21, None)},
 }
+# Layers of the paper's encoder, ViT-L.
+PAPER_DEPTH = 24
 KEYS = {"model", "size", "text_length", "data", "adapter", "drops", "stage1", "stage2"}
 
 
@@ -49,6 +60,10 @@ def load_recipe(name_or_path: str) -> dict[str, Any]:
 def with_variant(recipe: dict[str, Any], variant: str, seed: int = 0) -> dict[str, Any]:
     """A recipe of one of the ablations' variants.
 
+    Layers that a variant names are the paper's, of 24. On another encoder they are the nearest ones
+    at the same share of the depth, which is where the recipe's deepest tap lies: 4, 8 and 12 are 1,
+    2 and 3 of the miniature's 6.
+
     Args:
         recipe: As `load_recipe` reads it; it stays as it is.
         variant: One of `VARIANTS`.
@@ -56,15 +71,45 @@ def with_variant(recipe: dict[str, Any], variant: str, seed: int = 0) -> dict[st
             Both stages draw from streams of their own.
 
     Raises:
-        ValueError: There is no such variant.
+        ValueError: There is no such variant, or on this encoder its layers fall together or are
+            the recipe's own.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant is one of {', '.join(VARIANTS)}; got {variant!r}.")
-    changed = {**recipe, "adapter": {**recipe["adapter"], **VARIANTS[variant]}}
+    changes = dict(VARIANTS[variant])
+    if "layers" in changes:
+        changes["layers"] = _layers(recipe["adapter"], variant)
+    changed = {**recipe, "adapter": {**recipe["adapter"], **changes}}
     if seed:
         for number, stage in enumerate(("stage1", "stage2")):
             changed[stage] = {**recipe[stage], "seed": 2 * seed + number}
     return changed
+
+
+def _layers(adapter: dict[str, Any], variant: str) -> list[int]:
+    """A variant's taps on the recipe's encoder."""
+    own = list(DynaIPConfig(**_as_config(adapter)).layers)
+    asked = VARIANTS[variant]["layers"]
+    if len(own) != len(asked):
+        raise ValueError(
+            f"The variant {variant} is of {len(asked)} taps, and the recipe has {len(own)}; name "
+            "the layers in a recipe of your own."
+        )
+    taps = [
+        mine if layer is None else round(layer * own[-1] / PAPER_DEPTH)
+        for layer, mine in zip(asked, own, strict=True)
+    ]
+    if taps == own:
+        raise ValueError(
+            f"The variant {variant} would tap {own}, as the recipe does: of {own[-1]} layers the "
+            f"nearest is its own {VARIANTS[variant].get('fusion', 'full')}; train that one."
+        )
+    if taps[0] < 1 or taps != sorted(set(taps)):
+        raise ValueError(
+            f"The variant {variant} would tap {taps} of {own[-1]} layers, which are not three from "
+            "shallow to deep; name the layers in a recipe of your own."
+        )
+    return taps
 
 
 def stage_config(recipe: dict[str, Any], stage: int) -> TrainingConfig:
