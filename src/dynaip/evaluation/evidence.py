@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.miniature import PROMPTED
 from dynaip.evaluation.statistics import Interval
 from dynaip.evaluation.tables import Cell, Table, markdown
@@ -273,8 +274,31 @@ def _several(rows: Sequence[Row]) -> list[Table]:
                 for row in rows
             ),
             notes=(f"Read off each subject: {read}.",),
-        )
+        ),
+        _harmony(rows),
     ]
+
+
+def _harmony(rows: Sequence[Row]) -> Table:
+    return Table(
+        title="Do several subjects stand in one light?",
+        columns=("", "in one picture", "each in its own", "perfect", "by chance", "light read"),
+        rows=tuple(
+            (
+                row["name"],
+                *(_interval(row["harmony"][name]) for name in ("together", "alone")),
+                *(row["harmony"][name] for name in ("ceiling", "chance")),
+                row["light_ceiling"],
+            )
+            for row in rows
+        ),
+        notes=(
+            "Length of the mean direction of light over the subjects, 1 where all agree, of "
+            "pictures in which all are found. Each in its own picture has the same noise and "
+            "scene. The last column is how often the probe reads it right in perfect pictures; "
+            f"harmony is not measurable where that is under {MEASURABLE:g}.",
+        ),
+    )
 
 
 TABLES: dict[str, Callable[[Sequence[Row]], list[Table]]] = {

@@ -24,6 +24,8 @@ from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Request
 from dynaip.evaluation.probe import Probe, ProbeConfig
+from dynaip.evaluation.truth.casting import InstanceFinder, read_cast
+from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast
 from dynaip.evaluation.truth.references import copy_source, with_concepts
 from dynaip.miniature.toyland import Spec, is_held_out, render, segment
 
@@ -132,12 +134,26 @@ def test_groups_are_held_out_and_asked_for_where_they_stand() -> None:
         assert len(alone.boxes) == 1
 
 
+def in_one_light(
+    probe: Probe, finder: InstanceFinder, targets: Sequence[Spec], pictures: np.ndarray
+) -> Cast:
+    """As it should be on company; by themselves, from the left on whoever stands there."""
+    cast = read_cast(probe, finder, targets, pictures)
+    if len(targets[0].actors) > 1:
+        angles = [[LIGHT_ANGLES[target.light.direction]] for target in targets]
+    else:
+        angles = [[180.0 * (t.actors[0].view.position == "left")] for t in targets]
+    light = np.broadcast_to(np.radians(angles), cast.present.shape)
+    return dataclasses.replace(cast, light=light)
+
+
 def test_a_tiny_model_runs_all_and_its_page_is_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An untrained probe reads nothing well, so the bar is lowered: what counts is the path."""
     monkeypatch.setattr("dynaip.evaluation.experiments.several.MEASURABLE", 0.0)
     monkeypatch.setattr("dynaip.evaluation.truth.scores.MEASURABLE", 0.0)
+    monkeypatch.setattr("dynaip.evaluation.experiments.several.read_cast", in_one_light)
     config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
     lab = laboratory(model, tmp_path / "pictures", Probe(config), 4)
     fits: list[tuple[int, str, int]] = []
@@ -169,12 +185,21 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert {row["name"] for row in found["router"]} == {"coefficients", "glyph", "fine pattern"}
     for row in found["several"]:
         assert sum(row["outcomes"].values()) == pytest.approx(1)
+        assert [*row["harmony"]["together"], row["harmony"]["ceiling"]] == pytest.approx([1] * 4)
+        assert row["light_ceiling"] == 1
+        assert row["harmony"]["alone"][0] == pytest.approx({2: 0, 3: 1 / 3}[row["subjects"]])
     assert all(row["adapter"] for rows in found.values() for row in rows if "variant" in row)
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()
     assert [row["layer"] for row in found["layers"]] == [0, 1, 2, 3]
     page = write_evidence(found, figures, tmp_path / "page").read_text()
-    for words in ("## Table 2", "Transfer, reference on image rows", "branches.png", "composition"):
+    for words in (
+        "## Table 2",
+        "Transfer, reference on image rows",
+        "branches.png",
+        "composition",
+        "one light",
+    ):
         assert words in page
     assert f"adapter full `{found['table'][1]['adapter']}`" in page
 

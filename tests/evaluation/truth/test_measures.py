@@ -10,9 +10,11 @@ import pytest
 
 from dynaip.evaluation.figures import Reading
 from dynaip.evaluation.truth.confusion import (
+    LIGHT_ANGLES,
     Cast,
     calibrate,
     composition_gap,
+    harmony_by_chance,
     identity_shares,
     light_harmony,
     outcomes,
@@ -182,6 +184,7 @@ def cast(read: np.ndarray, wanted: np.ndarray, **changes: object) -> Cast:
         "wanted": {name: wanted[..., k] for k, name in enumerate(names)},
         "read": {name: read[..., k] for k, name in enumerate(names)},
         "present": np.ones(wanted.shape[:2], bool),
+        "light": np.zeros(wanted.shape[:2]),
         "extra": np.zeros(len(wanted), int),
         "clusters": np.arange(len(wanted)) % 100,
     }
@@ -252,9 +255,22 @@ class TestConfusion:
         assert worse.value == pytest.approx(-0.32, abs=0.03)
 
     def test_light_agrees_or_does_not(self) -> None:
-        assert light_harmony([["left", "left"], ["below"] * 3]) == pytest.approx(1)
-        assert light_harmony([["left", "right"]]) == pytest.approx(0, abs=1e-9)
-        assert light_harmony([["left", "above"]]) == pytest.approx(math.sqrt(0.5))
+        left, right, above = (np.radians(LIGHT_ANGLES[k]) for k in ("left", "right", "above"))
+        names = np.arange(2)
+        pairs = np.array([[left, left], [left, np.nan]])
+        assert light_harmony(pairs, names).value == pytest.approx(1)
+        assert light_harmony(np.array([[left, right]] * 2), names).value == pytest.approx(0)
+        half = light_harmony(np.array([[left, above], [above] * 2]), names)
+        assert half.value == pytest.approx((1 + math.sqrt(0.5)) / 2)
+        assert half.low == pytest.approx(math.sqrt(0.5))
+        assert half.high == pytest.approx(1)
+        assert np.isnan(light_harmony(pairs[1:], names[1:]).value)
+
+    def test_harmony_by_chance_is_that_of_lights_drawn_at_random(self) -> None:
+        for subjects in (2, 3):
+            light = np.radians(90 * RNG.integers(0, 4, (20_000, subjects)))
+            drawn = light_harmony(light, np.arange(20_000) % 50).value
+            assert harmony_by_chance(subjects) == pytest.approx(drawn, abs=0.01)
 
 
 class TestTradeOffs:

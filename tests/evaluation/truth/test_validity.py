@@ -292,6 +292,23 @@ class TestSeveralSubjects:
         assert kinds["B5 swapped"].count("swap") > 0.85 * len(targets)
         assert kinds["B5 blended"].count("blend") > 0.85 * len(targets)
 
+    def test_the_light_on_whoever_is_found_is_read(self, targets: list[Spec]) -> None:
+        class Lamps(Reader):
+            def read(self, pictures: np.ndarray, batch_size: int = 256) -> dict[str, np.ndarray]:
+                answers = super().read(pictures, batch_size)
+                side = VALUES["light"].index(("left", "above")[self.slot - 1])
+                return answers | {"light": np.full(len(pictures), side)}
+
+        class Short(Masks):
+            def find(self, pictures: np.ndarray) -> list[list[Box]]:
+                first, *rest = super().find(pictures)
+                return [first[1:], *rest]
+
+        pictures = np.stack([render(spec, SIZE).image for spec in targets])
+        light = read_cast(Lamps(targets), Short(targets), targets, pictures).light
+        assert light[1:].tolist() == [[np.pi, np.pi / 2]] * (len(targets) - 1)
+        assert np.isnan(light[0]).tolist() == [True, False]
+
     def test_whoever_is_missing_or_too_many_is_counted(self) -> None:
         slots = [Box(0, 0, 10, 10), Box(20, 0, 30, 10)]
         assert place(slots[::-1], slots, 32).boxes == tuple(slots)

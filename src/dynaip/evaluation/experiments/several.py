@@ -15,14 +15,18 @@ from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.generation import Generator, Request, Use
 from dynaip.evaluation.miniature import decoded
+from dynaip.evaluation.statistics import NOT_MEASURED
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast, slots_of
 from dynaip.evaluation.truth.confusion import (
+    LIGHT_ANGLES,
     OUTCOMES,
     Cast,
     Thresholds,
     calibrate,
     composition_gap,
+    harmony_by_chance,
     identity_shares,
+    light_harmony,
     outcomes,
 )
 from dynaip.miniature.toyland import Spec, caption, render, sample_spec, segment
@@ -105,11 +109,15 @@ class Yardstick:
         ceilings: Accuracy of each factor that is measurable in such pictures.
         confusions: P(read | true) of each, a row per true value.
         thresholds: What a correct picture rarely exceeds.
+        light: Accuracy of the direction of light.
+        harmony: The light's harmony, see `light_harmony`.
     """
 
     ceilings: Mapping[str, float]
     confusions: Mapping[str, Float[np.ndarray, "v v"]]
     thresholds: Thresholds
+    light: float
+    harmony: float
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
@@ -165,7 +173,19 @@ def _measures(
         "confusion": list(shares.confusion),
         "outcomes": {kind: kinds[kind] / len(groups) for kind in OUTCOMES},
         "composition_gap": list(composition_gap(_right(cast), apart, cast.clusters)),
+        "light_ceiling": yardstick.light,
+        "harmony": _harmony(cast, alone, yardstick),
     }
+
+
+def _harmony(cast: Cast, alone: Sequence[Cast], yardstick: Yardstick) -> Row:
+    """Whether subjects of one picture stand in one light, beside the same ones each by itself."""
+    apart = np.concatenate([each.light for each in alone], axis=1)
+    measurable = yardstick.light >= MEASURABLE
+    return {
+        name: list(light_harmony(light, cast.clusters) if measurable else NOT_MEASURED)
+        for name, light in (("together", cast.light), ("alone", apart))
+    } | {"ceiling": yardstick.harmony, "chance": harmony_by_chance(cast.light.shape[1])}
 
 
 def _seen(
@@ -201,13 +221,19 @@ def _yardstick(
             f"The probe reads no factor right in {MEASURABLE:.0%} of perfect pictures of several "
             f"subjects (the best is {max(accuracy.values()):.0%}); train it for longer."
         )
+    directions = np.radians([LIGHT_ANGLES[target.light.direction] for target in targets])
+    light = float((cast.light == directions[:, None])[cast.present].mean())
     cast = _only(cast, list(ceilings))
     confusions = {
         factor: _confusion(cast.wanted[factor], cast.read[factor], cast.options[factor])
         for factor in ceilings
     }
     return Yardstick(
-        ceilings=ceilings, confusions=confusions, thresholds=calibrate(cast, confusions)
+        ceilings=ceilings,
+        confusions=confusions,
+        thresholds=calibrate(cast, confusions),
+        light=light,
+        harmony=light_harmony(cast.light, cast.clusters).value,
     )
 
 

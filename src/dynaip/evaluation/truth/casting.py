@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from dynaip.evaluation.crops import Box, box_of, crop
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels
 from dynaip.evaluation.probe import Probe
-from dynaip.evaluation.truth.confusion import Cast
+from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast
 from dynaip.miniature.toyland import Spec, render
 
 # An instance further from a slot than this share of the picture is not in it.
@@ -107,11 +107,14 @@ def read_cast(
             for picture, where in zip(pictures, places, strict=True)
         ]
         read.append(probe.read(np.stack(cuts)))
+    present = np.array([[box is not None for box in where.boxes] for where in places])
+    angles = np.radians([LIGHT_ANGLES[name] for name in probe.config.values["light"]])
     return Cast(
         options={name: len(options) for name, options in values.items()},
         wanted={name: np.stack([slot[name] for slot in wanted], 1) for name in values},
         read={name: np.stack([slot[name] for slot in read], 1) for name in values},
-        present=np.array([[box is not None for box in where.boxes] for where in places]),
+        present=present,
+        light=np.where(present, angles[np.stack([slot["light"] for slot in read], 1)], np.nan),
         extra=np.array([where.extra for where in places]),
         clusters=np.array([repr([actor.concept for actor in t.actors]) for t in targets]),
     )

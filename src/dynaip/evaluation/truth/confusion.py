@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,8 @@ class Cast:
         wanted: True value of each slot's subject.
         read: Value read in each slot; whatever where nobody was found.
         present: Where somebody was found.
+        light: Where the light on each subject comes from, in radians; not a number where nobody
+            was found.
         extra: Instances found beyond the slots.
         clusters: Name of each picture's cast.
     """
@@ -45,6 +48,7 @@ class Cast:
     wanted: Mapping[str, Int[np.ndarray, "b n"]]
     read: Mapping[str, Int[np.ndarray, "b n"]]
     present: Bool[np.ndarray, "b n"]
+    light: Float[np.ndarray, "b n"]
     extra: Int[np.ndarray, " b"]
     clusters: Shaped[np.ndarray, " b"]
 
@@ -219,10 +223,17 @@ def composition_gap(
     return cluster_bootstrap(columns, clusters, gap)
 
 
-def light_harmony(directions: Sequence[Sequence[str]]) -> float:
-    """H: length of the mean direction of light over each picture's subjects, averaged; 1 agrees."""
-    lengths = []
-    for picture in directions:
-        angles = np.radians([LIGHT_ANGLES[name] for name in picture])
-        lengths.append(abs(np.exp(1j * angles).mean()))
-    return float(np.mean(lengths))
+def light_harmony(light: Float[np.ndarray, "b n"], clusters: Shaped[np.ndarray, " b"]) -> Interval:
+    """H: length of the mean direction of light over each picture's subjects, averaged; 1 agrees.
+
+    Args:
+        light: Of each subject, in radians; a picture with one that is not a number does not count.
+        clusters: Name of each picture's cast.
+    """
+    return cluster_bootstrap_mean(np.abs(np.exp(1j * light).mean(1)), clusters)
+
+
+def harmony_by_chance(subjects: int) -> float:
+    """H where every subject stands in a light of its own, each direction equally likely."""
+    angles = np.radians(list(itertools.product(LIGHT_ANGLES.values(), repeat=subjects)))
+    return float(np.abs(np.exp(1j * angles).mean(1)).mean())
