@@ -13,6 +13,8 @@ import pytest
 import tiny
 from knowing import SIZE, Knowing
 
+from dynaip.adapter.attention import OVERLAPS
+from dynaip.adapter.config import BRANCHES
 from dynaip.analysis.evidence_figures import draw_evidence
 from dynaip.evaluation.detector import Detector, DetectorConfig
 from dynaip.evaluation.evidence import jsonable, read_rows, write_evidence
@@ -22,12 +24,13 @@ from dynaip.evaluation.experiments.laboratory import PerSubject
 from dynaip.evaluation.experiments.layers import linear_accuracies
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
-from dynaip.evaluation.generation import Request
+from dynaip.evaluation.generation import Request, Use
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast
 from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast
 from dynaip.evaluation.truth.references import copy_source, with_concepts
 from dynaip.miniature.toyland import Spec, is_held_out, render, segment
+from dynaip.pipeline.subject import token_mask
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,24 @@ def test_groups_are_held_out_and_asked_for_where_they_stand() -> None:
         assert len(alone.boxes) == 1
 
 
+def test_a_subject_by_itself_is_the_same_picture_under_every_overlap_rule(
+    model: Path, tmp_path: Path
+) -> None:
+    """So that `several` may draw it once: bit for bit, and its box ends within tokens."""
+    lab = laboratory(model, tmp_path, Knowing(), 2)
+    request = Group.draw(0, 0, 2).alone(1).request(lab.reference_size, SIZE)
+    side = tiny.SIZE // 4
+    mask = token_mask(request.boxes[0], (side, side))
+    assert ((mask > 0) & (mask < 1)).any()
+    for branches in BRANCHES:
+        with lab.attached("full") as (_, put):
+            ways = [put(Use(branches=branches, overlap=overlap)) for overlap in OVERLAPS]
+            first, *others = (way([request]) for way in ways)
+            base = lab.base([request])
+        assert (first != base).any()
+        assert all((first == other).all() for other in others)
+
+
 def in_one_light(
     probe: Probe, finder: InstanceFinder, targets: Sequence[Spec], pictures: np.ndarray
 ) -> Cast:
@@ -188,6 +209,8 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         assert [*row["harmony"]["together"], row["harmony"]["ceiling"]] == pytest.approx([1] * 4)
         assert row["light_ceiling"] == 1
         assert row["harmony"]["alone"][0] == pytest.approx({2: 0, 3: 1 / 3}[row["subjects"]])
+    # Once for every rule of overlap: 2 and 3 subjects of 4 groups, on image rows and on both.
+    assert len(list((lab.folder / "1 subjects").iterdir())) == (2 + 3) * 4 * 2
     assert all(row["adapter"] for rows in found.values() for row in rows if "variant" in row)
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()

@@ -138,8 +138,14 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                 Group.draw(laboratory.seed, index, count) for index in range(laboratory.count)
             ]
             yardstick = _yardstick(laboratory, finder, groups)
+            # Of one subject, whose mask lies in [0, 1], every rule of overlap makes the same.
+            alone = {
+                branches: _alone(laboratory, finder, groups, put(Use(branches=branches)), yardstick)
+                for branches in dict.fromkeys(use.branches for use in USES.values())
+            }
             for name, use in USES.items():
                 way = put(use)
+                together = _seen(laboratory, finder, groups, way, yardstick)
                 yield {
                     "name": f"{count} subjects, {name}",
                     "variant": laboratory.first,
@@ -147,31 +153,20 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                     "subjects": count,
                     "pictures": len(groups),
                     "ceilings": dict(yardstick.ceilings),
-                    **_measures(laboratory, finder, groups, way, yardstick),
+                    **_measures(together, alone[use.branches], yardstick),
                 }
 
 
-def _measures(
-    laboratory: Laboratory,
-    finder: InstanceFinder,
-    groups: Sequence[Group],
-    way: Generator,
-    yardstick: Yardstick,
-) -> Row:
-    cast = _seen(laboratory, finder, groups, way, yardstick)
+def _measures(cast: Cast, alone: Sequence[Cast], yardstick: Yardstick) -> Row:
     shares = identity_shares(cast, yardstick.ceilings)
     kinds = Counter(outcomes(cast, yardstick.confusions, yardstick.thresholds))
-    alone = [
-        _seen(laboratory, finder, [group.alone(index) for group in groups], way, yardstick)
-        for index in range(cast.present.shape[1])
-    ]
     apart = np.concatenate([_right(each) for each in alone], axis=1)
     return {
         "own": shares.own,
         "other": shares.other,
         "novel": shares.novel,
         "confusion": list(shares.confusion),
-        "outcomes": {kind: kinds[kind] / len(groups) for kind in OUTCOMES},
+        "outcomes": {kind: kinds[kind] / len(cast.present) for kind in OUTCOMES},
         "composition_gap": list(composition_gap(_right(cast), apart, cast.clusters)),
         "light_ceiling": yardstick.light,
         "harmony": _harmony(cast, alone, yardstick),
@@ -202,6 +197,20 @@ def _seen(
     targets = [group.target for group in groups]
     cast = read_cast(laboratory.probe, finder, targets, pictures)
     return _only(cast, list(yardstick.ceilings))
+
+
+def _alone(
+    laboratory: Laboratory,
+    finder: InstanceFinder,
+    groups: Sequence[Group],
+    way: Generator,
+    yardstick: Yardstick,
+) -> list[Cast]:
+    """What they find where each slot's subject is by itself."""
+    return [
+        _seen(laboratory, finder, [group.alone(index) for group in groups], way, yardstick)
+        for index in range(len(groups[0].sources))
+    ]
 
 
 def _yardstick(
