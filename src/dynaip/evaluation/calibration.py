@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from torch import nn
 
+from dynaip.evaluation.analytic import read_letter
 from dynaip.evaluation.factors import UNANSWERABLE
 from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.miniature import Trial, decoded, read, renders
@@ -30,7 +31,8 @@ class Calibration:
 
     Attributes:
         factor: Its name.
-        ceilings: Accuracy of each reader, by its name.
+        ceilings: Accuracy of each probe, by its name.
+        analytic: Accuracy of the reader without training, for the factors that have one.
         chance: Accuracy of a blind guess.
         disagreement: Share of pictures about which the probes part.
         count: Pictures that carry the factor.
@@ -41,6 +43,7 @@ class Calibration:
     chance: float
     disagreement: float
     count: int
+    analytic: float | None = None
 
     @property
     def measurable(self) -> bool:
@@ -58,7 +61,7 @@ def calibrate_probes(
 ) -> list[Calibration]:
     """Reads round-tripped renders of held-out subjects with every reader.
 
-    The main colour is also read without a network, see `dominant_colour`.
+    Glyph and main colour are also read without training: `read_letter` and `dominant_colour`.
 
     Args:
         probes: By name; the first one is the one that measures.
@@ -69,6 +72,7 @@ def calibrate_probes(
     pictures = decoded(autoencoder, renders(trials, size))
     readings = {name: read(probe, trials, pictures) for name, probe in probes.items()}
     first = next(iter(readings.values()))
+    masks = [render(trial.target, size).masks[0] for trial in trials]
     rows = []
     for factor in first.values:
         counted = first.counted(factor)
@@ -76,18 +80,25 @@ def calibrate_probes(
         apart = np.zeros(len(pictures), bool)
         for other in answers.values():
             apart |= other != first.answers[factor]
-        if factor == "main_colour":
-            answers["colours under the mask"] = _colours(pictures, trials, first.values[factor])
+        truths = first.truths[factor][counted]
+        analytic = None
+        if reader := _ANALYTIC.get(factor):
+            seen = [
+                reader(pictures[index], masks[index], first.values[factor])
+                for index in np.flatnonzero(counted)
+            ]
+            analytic = float((np.array(seen) == truths).mean())
         rows.append(
             Calibration(
                 factor=factor,
                 ceilings={
-                    name: float((answer == first.truths[factor])[counted].mean())
+                    name: float((answer[counted] == truths).mean())
                     for name, answer in answers.items()
                 },
                 chance=chance_of(first, factor),
                 disagreement=float(apart[counted].mean()),
                 count=int(counted.sum()),
+                analytic=analytic,
             )
         )
     return rows
@@ -122,13 +133,7 @@ def dominant_colour(
     return int(np.bincount(distances.argmin(1), minlength=len(options)).argmax())
 
 
-def _colours(
-    pictures: UInt8[np.ndarray, "b y x 3"], trials: Sequence[Trial], options: Sequence[str]
-) -> np.ndarray:
-    masks = [render(trial.target, pictures.shape[1]).masks[0] for trial in trials]
-    return np.array(
-        [
-            dominant_colour(picture, mask, options)
-            for picture, mask in zip(pictures, masks, strict=True)
-        ]
-    )
+_AnalyticReader = Callable[
+    [UInt8[np.ndarray, "y x 3"], Bool[np.ndarray, "y x"], Sequence[str]], int
+]
+_ANALYTIC: dict[str, _AnalyticReader] = {"main_colour": dominant_colour, "glyph": read_letter}

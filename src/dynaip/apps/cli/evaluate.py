@@ -154,14 +154,22 @@ def instruments(
         quality = {} if found is None else found._asdict()
         typer.echo(json.dumps({"factors": [row.to_row() for row in rows], "detector": quality}))
         return
-    table = Table(box=None)
-    for name in ("factor", "chance", *readers, "disagreement", "measurable"):
-        table.add_column(name)
+    # A folder's name takes a line for each of its parts, so that a terminal of 80 has room.
+    names = [name.replace("/", "/\n") for name in readers]
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    for name in ("factor", "chance", *names, "analytic", "probes\npart", "measurable"):
+        table.add_column(name, vertical="bottom", overflow="fold")
     for row in rows:
         ceilings = [f"{row.ceilings[name]:.3f}" for name in readers]
+        analytic = "" if row.analytic is None else f"{row.analytic:.3f}"
         verdict = "yes" if row.measurable else "no"
         table.add_row(
-            row.factor, f"{row.chance:.3f}", *ceilings, f"{row.disagreement:.3f}", verdict
+            row.factor,
+            f"{row.chance:.3f}",
+            *ceilings,
+            analytic,
+            f"{row.disagreement:.3f}",
+            verdict,
         )
     Console().print(table)
     if found is not None:
