@@ -49,8 +49,10 @@ def test_instruments_are_trained_and_say_how_good_they_are(
     assert [row["factor"] for row in printed["factors"]] == list(probed_values())
     assert all(row["ceilings"].keys() >= {str(probe), str(second)} for row in printed["factors"])
     assert 0 <= printed["detector"]["recall"] <= 1
+    assert printed["strange"].keys() == {str(probe), str(second)}
     result = cli("evaluate", "instruments", *chosen, "--count", 6)
     assert "main_colour" in result.out
+    assert "of blends of two" in " ".join(result.out.split())
     assert "The detector finds" in result.out
     result = cli("evaluate", "train-probe", "--architecture", "eyes")
     assert result.code == 2
@@ -72,6 +74,8 @@ def test_figures_of_a_model_with_its_adapter(
     rows = run(cli, model, probe, out)
     assert {row["group"] for row in rows} == {"autoencoder", "probe", "base", *WAYS, "cost"}
     assert all(row["base"] and row["adapter"] and row["probe"] for row in rows)
+    judged = [row["group"] for row in rows if row["name"] == "strange pictures"]
+    assert judged == ["base", *WAYS]
     assert all(row["value"] > 0 for row in rows if row["group"] == "cost")
     assert "adapter" in (out / "figures.md").read_text()
     assert len(list(out.rglob("pictures/*/*.png"))) == 4 * 4

@@ -12,11 +12,13 @@ from knowing import SIZE, Knowing
 from dynaip.evaluation.calibration import (
     Calibration,
     calibrate_probes,
+    calibrate_strangeness,
     dominant_colour,
-    strange_share,
+    strange,
+    strange_figure,
 )
 from dynaip.evaluation.factors import UNANSWERABLE
-from dynaip.evaluation.miniature import adapter_trials
+from dynaip.evaluation.miniature import adapter_trials, base_trials
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.toyland.spec import COLOURS
@@ -73,8 +75,10 @@ def test_colours_under_a_mask() -> None:
 
 def test_strange_pictures_stand_out() -> None:
     oracle = np.linspace(0, 1, 1001)
-    assert strange_share(oracle, oracle) == pytest.approx(0.01, abs=0.002)
-    assert strange_share(oracle + 2, oracle) == 1
+    assert strange(oracle, oracle).mean() == pytest.approx(0.01, abs=0.002)
+    figure = strange_figure("base", np.array([0.5, 2, 2, 2]), oracle, np.array(list("aabb")))
+    assert (figure.value, figure.low, figure.high) == (0.75, 0.5, 1)
+    assert figure.at_most
     torch.manual_seed(0)
     probe = Probe(
         ProbeConfig(values={"a": ("x", "y")}, size=16, architecture="mixer", widths=(8, 8))
@@ -85,3 +89,18 @@ def test_strange_pictures_stand_out() -> None:
     with torch.no_grad():
         logits = probe(torch.full((1, 3, 16, 16), -1.0))["a"]
     assert energies == pytest.approx(-logits.logsumexp(1).item() * np.ones(3), rel=1e-5)
+
+
+def test_strangeness_is_tried_on_other_renders_and_on_blends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = base_trials(20)
+    vae = PatchAutoencoder(latent_channels=48, sample_size=SIZE)  # keeps all of a picture
+    reader = Knowing()
+    whole = {reader.draw(trial.target).tobytes() for trial in (*adapter_trials(20), *others)}
+
+    def energy(pictures: np.ndarray) -> np.ndarray:
+        return np.array([picture.tobytes() not in whole for picture in pictures], float)
+
+    monkeypatch.setattr(reader, "energy", energy)
+    assert calibrate_strangeness(reader, adapter_trials(20), others, vae) == (0, 1)

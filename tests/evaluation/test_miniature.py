@@ -134,6 +134,25 @@ def test_a_copied_picture_keeps_the_concept_and_fails_the_prompt(
         assert abs(figure.above_chance) < 0.3, factor
 
 
+def test_pictures_unlike_the_renders_that_were_asked_for_are_called_strange(
+    probe: Knowing,
+    base: Renderer,
+    trials: tuple[list[Trial], list[Trial]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sources = [trial.source for trial in trials[1]]
+
+    def energy(pictures: np.ndarray) -> np.ndarray:
+        return np.array([probe.known[picture.tobytes()] in sources for picture in pictures], float)
+
+    monkeypatch.setattr(probe, "energy", energy)
+    figures = measure(probe, base, Renderer(probe, trials[1], copied_picture), tmp_path)
+    assert figures["base", "strange pictures"].value == 0
+    assert figures["adapter", "strange pictures"].value == 1
+    assert figures["adapter", "strange pictures"].reached is None
+
+
 def test_what_the_base_cannot_do_is_not_held_against_the_adapter(
     probe: Knowing, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
 ) -> None:

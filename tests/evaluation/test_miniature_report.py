@@ -41,3 +41,5 @@ def test_cells_match_the_columns_and_say_what_cannot_be_measured() -> None:
 def test_costs_are_ceilings() -> None:
     row = cells(figure(name="a picture", value=12.3, unit="s", target=2.0, at_most=True))
     assert row[:5] == ("a picture", "12.3 s", "", "≤ 2 s", "missed")
+    row = cells(figure(name="strange pictures", value=0.02, target=None, at_most=True))
+    assert row[:5] == ("strange pictures", "0.020", "", "low", "")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch import nn
 
 from dynaip.evaluation.analytic import read_letter
 from dynaip.evaluation.factors import UNANSWERABLE
-from dynaip.evaluation.figures import MEASURABLE
+from dynaip.evaluation.figures import MEASURABLE, Figure
 from dynaip.evaluation.miniature import Trial, decoded, read, renders
 from dynaip.evaluation.probe import Probe
+from dynaip.evaluation.statistics import cluster_bootstrap_ratio
 from dynaip.evaluation.truth.scores import chance_of
 from dynaip.miniature.toyland import render
 from dynaip.miniature.toyland.palette import NAMED
@@ -104,14 +105,72 @@ def calibrate_probes(
     return rows
 
 
-def strange_share(energies: Float[np.ndarray, " b"], oracle: Float[np.ndarray, " n"]) -> float:
-    """Out-of-distribution rate: pictures stranger than all but 1 % of oracle renders.
+class Strangeness(NamedTuple):
+    """What a probe calls out of distribution, if 1 % of some oracle renders are.
+
+    Attributes:
+        renders: Share of other oracle renders; about 1 % too, if the threshold holds.
+        blends: Share of averages of two renders; the more, the better it sees what is strange.
+    """
+
+    renders: float
+    blends: float
+
+
+def calibrate_strangeness(
+    probe: Probe, trials: Sequence[Trial], others: Sequence[Trial], autoencoder: nn.Module
+) -> Strangeness:
+    """Tries the out-of-distribution rate where its right value is known.
+
+    Args:
+        probe: Whose energy counts.
+        trials: Of which round-tripped renders the threshold is taken.
+        others: Trials of other subjects, whose round-tripped renders are judged.
+        autoencoder: The base's.
+    """
+    oracle, usual = (
+        decoded(autoencoder, renders(part, probe.config.size)) for part in (trials, others)
+    )
+    blends = (usual // 2) + (np.roll(usual, 1, axis=0) // 2)
+    threshold = probe.energy(oracle)
+    return Strangeness(
+        *(float(strange(probe.energy(each), threshold).mean()) for each in (usual, blends))
+    )
+
+
+def strange(
+    energies: Float[np.ndarray, " b"], oracle: Float[np.ndarray, " n"]
+) -> Bool[np.ndarray, " b"]:
+    """Which pictures are stranger than all but 1 % of oracle renders.
 
     Args:
         energies: `Probe.energy` of the pictures.
         oracle: The same of round-tripped renders.
     """
-    return float((energies > np.quantile(oracle, USUAL)).mean())
+    return energies > np.quantile(oracle, USUAL)
+
+
+def strange_figure(
+    group: str,
+    energies: Float[np.ndarray, " b"],
+    oracle: Float[np.ndarray, " n"],
+    clusters: Shaped[np.ndarray, " b"],
+) -> Figure:
+    """Out-of-distribution rate of a system's pictures; lower is better, oracle renders have 0.01.
+
+    Its interval takes the threshold as given.
+
+    Args:
+        group: Name of the system.
+        energies: `Probe.energy` of its pictures.
+        oracle: The same of round-tripped renders of the same specs.
+        clusters: The subject that each picture is of.
+    """
+    seen = strange(energies, oracle).astype(np.float64)
+    share = cluster_bootstrap_ratio(seen, np.ones_like(seen), clusters)
+    return Figure(
+        group=group, name="strange pictures", **share._asdict(), count=len(seen), at_most=True
+    )
 
 
 def dominant_colour(

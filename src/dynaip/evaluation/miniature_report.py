@@ -20,7 +20,10 @@ NOT_MEASURABLE = "probe < 0.9"
 
 def cells(figure: Figure) -> tuple[str, ...]:
     """One row of the table, in the order of `COLUMNS`."""
-    sign = "≤" if figure.at_most else "≥"
+    target = "low" if figure.at_most else ""
+    if figure.target is not None:
+        sign = "≤" if figure.at_most else "≥"
+        target = f"{sign} {figure.target:g} {figure.unit}".strip()
     interval = ""
     if figure.low is not None and figure.high is not None:
         interval = f"{_number(figure.low)}–{_number(figure.high)}"
@@ -28,7 +31,7 @@ def cells(figure: Figure) -> tuple[str, ...]:
         figure.name.replace("_", " "),
         f"{_number(figure.value)} {figure.unit}".strip(),
         interval,
-        "" if figure.target is None else f"{sign} {figure.target:g} {figure.unit}".strip(),
+        target,
         _verdict(figure),
         _number(figure.accuracy),
         _number(figure.yardstick),

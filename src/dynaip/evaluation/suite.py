@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from dynaip.adapter.config import Branches
+from dynaip.evaluation.calibration import strange_figure
 from dynaip.evaluation.figures import Figure
 from dynaip.evaluation.generation import Generator, make_pictures
 from dynaip.evaluation.miniature import (
@@ -80,11 +81,15 @@ class Suite:
         clean = renders(trials, self.probe.config.size)
         restored = decoded(self.autoencoder, clean)
         real = read(self.probe, trials, clean)
-        made = read(self.probe, trials, self._make("base", systems.base, trials))
+        pictures = self._make("base", systems.base, trials)
+        made = read(self.probe, trials, pictures)
         return [
             autoencoder_figure(clean, restored),
             *probe_figures(real, read(self.probe, trials, restored)),
             *base_figures(made, real),
+            strange_figure(
+                "base", self.probe.energy(pictures), self.probe.energy(restored), made.clusters
+            ),
         ]
 
     def _adapter(self, systems: Systems) -> list[Figure]:
@@ -93,6 +98,7 @@ class Suite:
         trials = adapter_trials(self.count, self.seed)
         perfect = decoded(self.autoencoder, renders(trials, self.probe.config.size))
         ceiling = read(self.probe, trials, perfect)
+        usual = self.probe.energy(perfect)
         stage = "base, the adapter's prompts"
         without = read(self.probe, trials, self._make(stage, systems.base, trials))
         figures = []
@@ -102,6 +108,8 @@ class Suite:
             figures += adapter_figures(
                 group, trials, made, ceiling, without, held_to_targets=index == 0
             )
+            strangeness = self.probe.energy(pictures)
+            figures.append(strange_figure(group, strangeness, usual, made.clusters))
         return figures
 
     def _make(

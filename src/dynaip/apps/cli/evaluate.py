@@ -141,18 +141,27 @@ def instruments(
     as_json: Annotated[bool, typer.Option("--json", help="Print rows for a program.")] = False,
 ) -> None:
     """Print how well the probes and the detector read real renders: their ceilings."""
-    from dynaip.evaluation.calibration import calibrate_probes
-    from dynaip.evaluation.miniature import adapter_trials
+    from dynaip.evaluation.calibration import calibrate_probes, calibrate_strangeness
+    from dynaip.evaluation.miniature import adapter_trials, base_trials
     from dynaip.evaluation.probe import Probe
     from dynaip.miniature.autoencoder import PatchAutoencoder
 
     readers = {str(folder): Probe.from_pretrained(folder) for folder in probes}
     vae = PatchAutoencoder.from_pretrained(autoencoder)
-    rows = calibrate_probes(readers, adapter_trials(count, seed), vae)
+    trials, others = adapter_trials(count, seed), base_trials(count, seed)
+    rows = calibrate_probes(readers, trials, vae)
+    strange = {
+        name: calibrate_strangeness(reader, trials, others, vae) for name, reader in readers.items()
+    }
     found = None if detector is None else _detection(detector, vae, count, seed)
     if as_json:
         quality = {} if found is None else found._asdict()
-        typer.echo(json.dumps({"factors": [row.to_row() for row in rows], "detector": quality}))
+        answer = {
+            "factors": [row.to_row() for row in rows],
+            "strange": {name: shares._asdict() for name, shares in strange.items()},
+            "detector": quality,
+        }
+        typer.echo(json.dumps(answer))
         return
     # A folder's name takes a line for each of its parts, so that a terminal of 80 has room.
     names = [name.replace("/", "/\n") for name in readers]
@@ -172,6 +181,14 @@ def instruments(
             verdict,
         )
     Console().print(table)
+    Console().print(
+        f"\nStrange is what has more free energy than 99 % of the {count} renders above."
+    )
+    for name, shares in strange.items():
+        Console().print(
+            f"{name} calls {shares.renders:.3f} of {count} other renders strange, and "
+            f"{shares.blends:.3f} of blends of two."
+        )
     if found is not None:
         Console().print(
             f"The detector finds {found.recall:.3f} of the subjects; {found.precision:.3f} of what "
