@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +48,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.pipeline().save_pretrained(folder)
     tiny.adapter().save_pretrained(folder / "adapter")
     return folder
+
+
+@pytest.fixture
+def remarks(tmp_path: Path) -> Callable[..., str]:
+    """What a command says on stderr in a process of its own, where no library is loaded yet."""
+
+    def call(*arguments: object) -> str:
+        command = [sys.executable, "-m", "dynaip", *(str(argument) for argument in arguments)]
+        environment = {k: v for k, v in os.environ.items() if k != "TRANSFORMERS_VERBOSITY"}
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+        )
+        return done.stderr
+
+    return call

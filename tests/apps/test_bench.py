@@ -115,7 +115,7 @@ def test_answers_are_scored_beside_the_copied_reference(
 
 
 def test_the_truth_is_read_by_a_probe_and_reported(
-    cli: Cli, manifest: Path, tmp_path: Path
+    cli: Cli, remarks: Callable[..., str], manifest: Path, tmp_path: Path
 ) -> None:
     """This probe can only say "room", which is right of all prompts here, and "dog"."""
     values = {"scene": ("room",), "category": ("dog", "cat", "duck")}
@@ -150,6 +150,9 @@ def test_the_truth_is_read_by_a_probe_and_reported(
     none = cli("bench", "score", out, "--metric", "truth", "--model", tmp_path / "none")
     assert none.code == 2
     assert "train-probe" in none.err
+    said = remarks("bench", "score", out, *options)
+    assert "Left out" in said
+    assert "torchvision" not in said
 
 
 def test_a_part_of_a_data_set_is_called_so(cli: Cli, tmp_path: Path) -> None:

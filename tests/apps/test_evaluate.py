@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,21 @@ def test_instruments_are_trained_and_say_how_good_they_are(
     result = cli("evaluate", "train-probe", "--architecture", "eyes")
     assert result.code == 2
     assert "convolutions or mixer" in result.err
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("instruments", "--probe", "nowhere"),
+        ("miniature", "--probe", "nowhere"),
+        ("experiment", "table", "--adapter", "full=nowhere"),
+        ("evidence", "--rows", "nowhere"),
+    ],
+)
+def test_libraries_make_no_remarks(remarks: Callable[..., str], verb: tuple[str, ...]) -> None:
+    said = remarks("evaluate", *verb)
+    assert "nowhere" in said
+    assert "torchvision" not in said
 
 
 def run(cli: Any, model: Path, probe: Path, out: Path) -> list[dict[str, Any]]:
