@@ -34,7 +34,7 @@ def test_a_probe_is_trained_with_an_autoencoder(cli: Any, tmp_path: Path) -> Non
 
 
 def test_instruments_are_trained_and_say_how_good_they_are(
-    cli: Any, probe: Path, tmp_path: Path
+    cli: Any, probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vae, second, detector = (tmp_path / name for name in ("vae", "second", "detector"))
     PatchAutoencoder(sample_size=tiny.SIZE).save_pretrained(vae)
@@ -51,7 +51,11 @@ def test_instruments_are_trained_and_say_how_good_they_are(
     assert all(row["ceilings"].keys() >= {str(probe), str(second)} for row in printed["factors"])
     assert 0 <= printed["detector"]["recall"] <= 1
     assert printed["strange"].keys() == {str(probe), str(second)}
+    monkeypatch.setenv("COLUMNS", "80")
     result = cli("evaluate", "instruments", *chosen, "--count", 6)
+    assert "…" not in result.out
+    titles = next(line for line in result.out.splitlines() if line.startswith("factor "))
+    assert {"chance", "second", "analytic", "part", "measurable"} <= set(titles.split())
     assert "main_colour" in result.out
     assert "of blends of two" in " ".join(result.out.split())
     assert "The detector finds" in result.out
@@ -80,12 +84,18 @@ def run(cli: Any, model: Path, probe: Path, out: Path) -> list[dict[str, Any]]:
     result = cli("evaluate", "miniature", "--model", model, *arguments)
     assert result.code == 0, result.err
     assert "round trip" in result.out
-    return [json.loads(line) for line in (out / "figures.jsonl").read_text().splitlines()]
+    assert "…" not in result.out
+    titles = [line.split() for line in result.out.splitlines() if line.startswith("figure ")]
+    assert all(line[-4:] == ["acc.", "yard.", "chance", "n"] for line in titles)
+    rows = [json.loads(line) for line in (out / "figures.jsonl").read_text().splitlines()]
+    assert len(titles) == len({row["group"] for row in rows})
+    return rows
 
 
 def test_figures_of_a_model_with_its_adapter(
-    cli: Any, model: Path, probe: Path, tmp_path: Path
+    cli: Any, model: Path, probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "figures"
     rows = run(cli, model, probe, out)
     assert {row["group"] for row in rows} == {"autoencoder", "probe", "base", *WAYS, "cost"}

@@ -13,8 +13,8 @@ from dynaip.evaluation.tables import markdown_table
 from dynaip.pipeline.provenance import write_whole
 
 COLUMNS = ("figure", "value", "95 %", "target", "", "accuracy", "yardstick", "chance", "pictures")
-# As many of them as a terminal of 80 characters has room for.
-TERMINAL_COLUMNS = 7
+# The same in a terminal of 80 characters.
+SHORT_COLUMNS = ("figure", "value", "95 %", "target", "", "acc.", "yard.", "chance", "n")
 NOT_MEASURABLE = "probe < 0.9"
 
 

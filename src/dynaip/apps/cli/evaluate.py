@@ -343,16 +343,16 @@ def _cost(systems: Systems, folder: Path, adapter: Path | None, out: Path) -> li
 
 def _print_tables(figures: Sequence[Figure]) -> None:
     """One table for each group of figures."""
-    from dynaip.evaluation.miniature_report import COLUMNS, TERMINAL_COLUMNS, cells
+    from dynaip.evaluation.miniature_report import SHORT_COLUMNS, cells
 
     console = Console()
-
     for group, members in groupby(figures, key=lambda figure: figure.group):
-        table = Table(box=None, title=group, title_justify="left")
-        for name in COLUMNS[:TERMINAL_COLUMNS]:
-            table.add_column(name, no_wrap=True)
+        table = Table(box=None, title=group, title_justify="left", padding=(0, 1, 0, 0))
+        for name in SHORT_COLUMNS:
+            # Names and verdicts are words, and may take two lines; numbers stay whole.
+            table.add_column(name, no_wrap=name not in ("figure", ""))
         for figure in members:
-            table.add_row(*cells(figure)[:TERMINAL_COLUMNS])
+            table.add_row(*cells(figure))
         console.print(table, "")
 
 
