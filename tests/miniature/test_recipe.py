@@ -15,11 +15,11 @@ import torch
 from diffusers import FluxPipeline
 from safetensors.torch import load_file
 
-from dynaip.hosts.flow import encode_pictures
+from dynaip.hosts.flow import encode_pictures, pad_tokens
 from dynaip.miniature import toyland
 from dynaip.miniature.base import BaseTask, GuidanceTask, subject_cover
 from dynaip.miniature.cache import PictureCache
-from dynaip.miniature.encoders import captioned, factors_in_words
+from dynaip.miniature.encoders import EncoderTask, captioned, factors_in_words
 from dynaip.miniature.pairs import ToylandPairs
 from dynaip.miniature.recipe import STAGES, build_task, bundle, load_recipe, unbundle
 from dynaip.training.config import TrainingConfig
@@ -227,6 +227,29 @@ def test_samples_repeat_the_pictures_with_new_noise(runs: Path) -> None:
     first, again = dataset[1], dataset[1 + 4]
     assert np.array_equal(first["image"], again["image"])
     assert not np.array_equal(first["noise"], again["noise"])
+
+
+def test_t5_says_which_word_a_token_is_from_the_start(tmp_path: Path) -> None:
+    """What layers add must not drown the embeddings, however small the output layer begins."""
+    task = build_task("encoder", tiny_recipe(), tmp_path)
+    assert isinstance(task, EncoderTask)
+    tokens = pad_tokens(task.tokenizer_2, ["a red dog", "a red cat"])
+    first, second = task.t5.encoder(input_ids=tokens).last_hidden_state
+    apart = 1 - torch.nn.functional.cosine_similarity(first, second, dim=-1)
+    assert apart[2] > 0.5
+    assert apart[1] < 0.2
+    output, embeddings = task.t5.lm_head.weight, task.t5.shared.weight
+    assert output.std().item() < 0.1 * embeddings.std().item()
+
+
+def test_captions_of_pictures_teach_the_image_tower(runs: Path) -> None:
+    task = build_task("encoder", tiny_recipe(), runs)
+    assert isinstance(task, EncoderTask)
+    task(task.collate([task.dataset(0)[index] for index in range(4)]))["captioning"].backward()
+    layer = task.image_encoder.encoder.layers[0].mlp.fc1.weight.grad
+    assert layer is not None
+    assert layer.abs().sum() > 0
+    assert all(p.grad is None for p in task.text_encoder.parameters())
 
 
 def test_listed_factors_are_those_that_the_caption_can_say() -> None:

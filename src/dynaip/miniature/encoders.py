@@ -5,6 +5,10 @@ attended to. DynaIP reads a reference through CLIP's image tower. Here the two C
 trained as CLIP was, against each other; T5 as T5 was, as a translator: from a caption to the plain
 list of the factors that it names. Text tokens carry no position in FLUX, so it is T5 that must know
 which colour belongs to which subject, and that translation cannot be done without knowing it.
+
+Telling 128 pictures apart takes little more than their colours. So that the image tower sees more,
+T5's decoder also reads the list off its tokens (captioning beside contrast, as CoCa, arXiv
+2205.01917): a category or a letter that is not in them cannot be named.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,14 +35,18 @@ from transformers import (
     T5ForConditionalGeneration,
     T5Tokenizer,
 )
+from transformers.modeling_outputs import BaseModelOutput
 
 from dynaip.hosts.flow import pad_tokens
 from dynaip.hosts.vision import clip_pixels, stack_pictures
 from dynaip.miniature import toyland
+from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.tokenizers import train_clip_tokenizer, train_t5_tokenizer
 from dynaip.miniature.toyland.captions import SHARES
 from dynaip.miniature.toyland.spec import SPECIFIC
 
+# Of the list that T5 writes: two subjects with most of their factors.
+TARGET_TOKENS = 64
 SHARED = {
     "scene": lambda spec: spec.scene,
     "light": lambda spec: spec.light.direction,
@@ -49,10 +58,11 @@ SHARED = {
 def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
     """The named factors of a picture as a plain list: what T5 learns to read out of a caption.
 
-    Only what a caption can say is listed: no pattern scale without a pattern, no absent glyph.
+    What belongs to the whole picture comes first. Only what a caption can say is listed: no pattern
+    scale without a pattern, no absent glyph.
     """
     named = set(names)
-    phrases: list[str] = []
+    phrases = [f"{name} {read(spec)}" for name, read in SHARED.items() if name in named]
     for index, actor in enumerate(spec.actors):
         values = {name: getattr(actor.concept, name) for name in SPECIFIC}
         if spec.action in (None, "next to"):
@@ -63,7 +73,6 @@ def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
             del values["pattern_scale"]
         silent = {name for name in ("glyph", "mark") if values[name] in ("", "none")}
         phrases += [f"{k} {v}" for k, v in values.items() if k in named and k not in silent]
-    phrases += [f"{name} {read(spec)}" for name, read in SHARED.items() if name in named]
     return ", ".join(phrases).replace("_", " ")
 
 
@@ -87,6 +96,8 @@ class EncoderTask(nn.Module):
         projection_dim: Width of the space in which picture and caption meet.
         max_length: Tokens of the longest prompt.
         tokenizer_captions: Captions that the two tokenizers are trained on.
+        cache: Folder for the rendered pictures.
+        pool: Number of pictures.
         seed: Seed of the tokenizers' captions.
     """
 
@@ -99,9 +110,12 @@ class EncoderTask(nn.Module):
         projection_dim: int = 128,
         max_length: int,
         tokenizer_captions: int,
+        cache: Path,
+        pool: int,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.cache, self.pool = cache, pool
         torch.manual_seed(seed)
         captions = list(_caption_corpus(tokenizer_captions, seed))
         self.tokenizer: CLIPTokenizer = train_clip_tokenizer(
@@ -127,14 +141,19 @@ class EncoderTask(nn.Module):
                 **{"decoder_start_token_id": 0, **t5},
             )
         )
-        # Its own initial weights are for tied embeddings and give a loss of 70.
+        # Transformers ties the output layer to the embeddings, whatever the config says: embeddings
+        # as an output start at a loss of 70, and at an output's scale they hide which word a token
+        # is (docs/log.md).
+        self.t5.lm_head = nn.Linear(t5["d_model"], len(self.tokenizer_2), bias=False)
         nn.init.normal_(self.t5.lm_head.weight, std=t5["d_model"] ** -0.5 / 4)
+        self.captioner = nn.Linear(vision["hidden_size"], t5["d_model"])
         self.image_projection = nn.Linear(vision["hidden_size"], projection_dim, bias=False)
         self.text_projection = nn.Linear(text["hidden_size"], projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
-        return CaptionedPictures(seed, cast(int, self.image_encoder.config.image_size))
+        size = cast(int, self.image_encoder.config.image_size)
+        return CaptionedPictures(seed, size=size, pool=self.pool, cache=self.cache)
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -144,12 +163,13 @@ class EncoderTask(nn.Module):
         }
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """CLIP's contrastive loss plus T5's translation loss."""
+        """CLIP's contrastive loss, T5's translation loss, and that of the pictures' captions."""
         device = batch["images"].device
         clip = self.tokenizer(
             batch["captions"], padding=True, truncation=True, return_tensors="pt"
         ).input_ids.to(device)
-        image = self.image_encoder(clip_pixels(batch["images"])).pooler_output
+        seen = self.image_encoder(clip_pixels(batch["images"]))
+        image = seen.pooler_output
         text = self.text_encoder(clip).pooler_output
         logits = self.logit_scale.exp().clamp(max=100) * (
             F.normalize(self.image_projection(image), dim=-1)
@@ -160,20 +180,27 @@ class EncoderTask(nn.Module):
 
         source = pad_tokens(self.tokenizer_2, batch["captions"]).to(device)
         target = self.tokenizer_2(
-            batch["factors"], padding=True, return_tensors="pt", max_length=128, truncation=True
+            batch["factors"],
+            padding=True,
+            return_tensors="pt",
+            max_length=TARGET_TOKENS,
+            truncation=True,
         ).input_ids.to(device)
         labels_2 = target.masked_fill(target == 0, -100)
         # Padding is attended to, as FLUX attends to it.
         translation = self.t5(
             input_ids=source, attention_mask=torch.ones_like(source), labels=labels_2
         )
-        read = (translation.logits.argmax(-1) == labels_2)[labels_2 >= 0].float().mean()
+        tokens = BaseModelOutput(last_hidden_state=self.captioner(seen.last_hidden_state))
+        captioning = self.t5(encoder_outputs=tokens, labels=labels_2)
         return {
-            "loss": contrastive + translation.loss,
+            "loss": contrastive + translation.loss + captioning.loss,
             "contrastive": contrastive,
             "matched": (logits.argmax(-1) == labels).float().mean(),
             "translation": translation.loss,
-            "read": read,
+            "read": _share_right(translation.logits, labels_2),
+            "captioning": captioning.loss,
+            "seen": _share_right(captioning.logits, labels_2),
         }
 
     def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
@@ -193,22 +220,34 @@ class EncoderTask(nn.Module):
         text_encoder_2.save_pretrained(folder / "text_encoder_2")
 
 
-class CaptionedPictures(Dataset[dict[str, Any]]):
-    """Pictures with captions: two in three a subject alone on white, the others whole scenes."""
+def _share_right(logits: Float[Tensor, "b n v"], labels: Int[Tensor, "b n"]) -> Tensor:
+    """Share of the tokens that come out right, each after the right ones before it."""
+    return (logits.argmax(-1) == labels)[labels >= 0].float().mean()
 
-    def __init__(self, seed: int, size: int) -> None:
-        self.seed, self.size = seed, size
+
+class CaptionedPictures(Dataset[dict[str, Any]]):
+    """Pictures with captions: two in three a subject alone on white, the others whole scenes.
+
+    The stream goes through `pool` pictures again and again, each time with another caption.
+    """
+
+    def __init__(self, seed: int, *, size: int, pool: int, cache: Path) -> None:
+        self.seed, self.size, self.pool = seed, size, pool
+        self.cache = PictureCache(cache, f"encoder-{seed}", pool, size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng([self.seed, index])
+        rng = np.random.default_rng([self.seed, 1, index % self.pool])
         alone = rng.random() < 2 / 3
         subjects = 1 if alone else int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
         spec = toyland.sample_spec(rng, subjects=subjects)
-        image: np.ndarray
-        if alone:
-            image = toyland.segment(spec, 0, self.size)
-        else:
-            image = toyland.render(spec, self.size).image
+
+        def draw() -> UInt8[np.ndarray, "y x 3"]:
+            if alone:
+                return toyland.segment(spec, 0, self.size)
+            return toyland.render(spec, self.size).image
+
+        image = self.cache.get(index % self.pool, draw)
+        rng = np.random.default_rng([self.seed, 2, index])
         caption, factors = captioned(spec, rng, always=SPECIFIC if alone else ())
         return {"image": image, "caption": caption, "factors": factors}
 

@@ -62,6 +62,8 @@ def build_task(
             t5=dict(recipe["text_encoder_2"]),
             max_length=recipe["max_sequence_length"],
             tokenizer_captions=recipe["tokenizer_captions"],
+            cache=runs / "cache",
+            pool=recipe["pictures"]["pool"],
         )
     if stage == "base":
         torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -53,7 +54,9 @@ def build_optimizers(
 
 
 def _acts_on_tokens(name: str) -> bool:
-    return "blocks." in name and ".norm" not in name
+    """Linear maps in FLUX's blocks, and in the layers of CLIP and T5."""
+    inside = re.search(r"\b(\w*blocks?|layers)\.\d+\.", name)
+    return bool(inside) and ".norm" not in name and "relative" not in name
 
 
 class Average:
