@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dynaip.adapter.attention import OVERLAPS
+from dynaip.adapter.config import Branches
 from dynaip.evaluation.crops import Box
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.figures import MEASURABLE
@@ -139,9 +140,10 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
             ]
             yardstick = _yardstick(laboratory, finder, groups)
             # Of one subject, whose mask lies in [0, 1], every rule of overlap makes the same.
+            ways: set[Branches] = {use.branches for use in USES.values()}
             alone = {
                 branches: _alone(laboratory, finder, groups, put(Use(branches=branches)), yardstick)
-                for branches in dict.fromkeys(use.branches for use in USES.values())
+                for branches in ways
             }
             for name, use in USES.items():
                 way = put(use)
