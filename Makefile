@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint evidence
+.PHONY: demo test lint
 
 demo: $(READY)
 	$(BIN)/dynaip demo

@@ -137,7 +137,7 @@ def train_detector(
 def instruments(
     probes: Annotated[
         list[Path], typer.Option("--probe", help="Folder of a probe; the first one measures.")
-    ] = [PROBES / "first", PROBES / "second"],  # noqa: B006
+    ] = [PROBES / "first"],  # noqa: B006
     autoencoder: Annotated[
         Path, typer.Option(help="Folder of the autoencoder for the round trip.")
     ] = Path("models/miniature/vae"),
