@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 
 from dynaip.analysis.report_figures import COLOURS, MARKERS, blank_figure
 
@@ -19,7 +23,7 @@ Row = Mapping[str, Any]
 STAND_INS = ("cp", "cp_coarse")
 
 
-def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, Path]:
+def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, list[Path]]:
     """Draws what can be drawn of each experiment.
 
     Args:
@@ -27,18 +31,19 @@ def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, 
         folder: Where the PNG files go.
 
     Returns:
-        The files by experiment; one whose rows hold nothing to draw has none.
+        The files by experiment; where rows hold nothing to draw there are none.
 
     Raises:
         ValueError: matplotlib is not installed.
     """
-    drawn = {}
-    for name, members in rows.items():
-        figure = FIGURES[name](members) if name in FIGURES else None
-        if figure is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            drawn[name] = folder / f"{name}.png"
-            figure.savefig(drawn[name], dpi=150)
+    drawn: dict[str, list[Path]] = {}
+    for experiment, members in rows.items():
+        for name, draw in FIGURES.get(experiment, {}).items():
+            figure = draw(members)
+            if figure is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                drawn.setdefault(experiment, []).append(folder / f"{name}.png")
+                figure.savefig(folder / f"{name}.png", dpi=150)
     return drawn
 
 
@@ -116,6 +121,53 @@ def _matrices(rows: Sequence[Row]) -> Figure | None:
     figure.supxlabel("changed in the reference", fontsize=9)
     figure.colorbar(axes[0].images[0], ax=list(axes), shrink=0.7)
     return figure
+
+
+def _attention(rows: Sequence[Row]) -> Figure | None:
+    """What each branch's rows look at, and where image rows hear it (Figure 15)."""
+    shown = {row["name"]: row["shown"] for row in rows if "shown" in row}
+    if not shown:
+        return None
+    trials = list(zip(shown["text"], shown["image"], strict=True))
+    figure = blank_figure(9.6, 2.1 * len(trials))
+    parts = figure.subfigures(len(trials), 1, squeeze=False)[:, 0]
+    for part, (text, image) in zip(parts, trials, strict=True):
+        part.suptitle(image["prompt"], fontsize=8)
+        reference = _picture(image["reference"])
+        most = np.max([text["over_reference"], image["over_reference"]])
+        panels = (
+            ("reference", reference, None, None),
+            ("text rows look at", reference, text["over_reference"], most),
+            ("made with text rows", _picture(text["picture"]), None, None),
+            ("image rows look at", reference, image["over_reference"], most),
+            ("made with image rows", _picture(image["picture"]), None, None),
+            ("how loud it is there", _picture(image["picture"]), image["over_picture"], None),
+        )
+        for ax, panel in zip(part.subplots(1, len(panels)), panels, strict=True):
+            _overlay(ax, *panel)
+    return figure
+
+
+def _overlay(
+    ax: Axes,
+    title: str,
+    picture: UInt8[np.ndarray, "y x 3"],
+    heat: Sequence[Sequence[float]] | None,
+    most: float | None,
+) -> None:
+    """A picture; under a map, whose colours go from dark at 0 to bright at `most`, a grey one."""
+    ax.set_title(title, fontsize=7)
+    ax.axis("off")
+    if heat is None:
+        ax.imshow(picture)
+        return
+    ax.imshow(picture.mean(2), extent=(0, 1, 0, 1), cmap="gray", vmin=0, vmax=400)
+    ax.imshow(heat, extent=(0, 1, 0, 1), cmap="magma", alpha=0.7, vmin=0, vmax=most)
+
+
+def _picture(png: str) -> UInt8[np.ndarray, "y x 3"]:
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def _simplex(rows: Sequence[Row]) -> Figure | None:
@@ -235,13 +287,14 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-FIGURES: dict[str, Callable[[Sequence[Row]], Figure | None]] = {
-    "table": _trade_off,
-    "methods": _trade_off,
-    "branches": _matrices,
-    "strength": _frontier,
-    "granularity": _simplex,
-    "router": _responses,
-    "layers": _knowledge,
-    "several": _outcomes,
+# By experiment, and then by the name of their files.
+FIGURES: dict[str, dict[str, Callable[[Sequence[Row]], Figure | None]]] = {
+    "table": {"table": _trade_off},
+    "methods": {"methods": _trade_off},
+    "branches": {"branches": _matrices, "attention": _attention},
+    "strength": {"strength": _frontier},
+    "granularity": {"granularity": _simplex},
+    "router": {"router": _responses},
+    "layers": {"layers": _knowledge},
+    "several": {"several": _outcomes},
 }

@@ -54,8 +54,8 @@ def read_rows(folder: Path) -> dict[str, list[Row]]:
     return found
 
 
-def write_evidence(rows: Rows, figures: Mapping[str, Path], folder: Path) -> Path:
-    """Writes the page with a table, its figure and its provenance for each experiment.
+def write_evidence(rows: Rows, figures: Mapping[str, Sequence[Path]], folder: Path) -> Path:
+    """Writes the page with tables, figures and provenance for each experiment.
 
     Args:
         rows: By experiment; see `read_rows`.
@@ -69,8 +69,7 @@ def write_evidence(rows: Rows, figures: Mapping[str, Path], folder: Path) -> Pat
     ]
     for name, members in rows.items():
         parts += [markdown(table) for table in TABLES[name](members)]
-        if name in figures:
-            parts.append(f"![{name}]({figures[name].name})\n")
+        parts += [f"![{path.stem}]({path.name})\n" for path in figures.get(name, ())]
         parts.append(_provenance(name, members))
     path = folder / PAGE
     write_whole(path, "\n".join(parts).encode())
@@ -159,7 +158,14 @@ def _methods(rows: Sequence[Row]) -> list[Table]:
 
 def _branches(rows: Sequence[Row]) -> list[Table]:
     matrices = [row for row in rows if "matrix" in row]
-    tables = [_measures("What each branch carries (Section B.6)", rows)]
+    notes = [
+        f"Attention maps: the first {row['pictures']} of the trials, in one pass over the finished "
+        f"picture with {row['noise']:.0%} noise. Over a reference, one colour is one share of the "
+        "attention for both branches; the class token's is left out."
+        for row in rows
+        if "shown" in row and row["name"] == "image"
+    ]
+    tables = [_measures("What each branch carries (Section B.6)", rows, notes)]
     for row in matrices:
         lines = zip(row["outputs"], row["matrix"], strict=True)
         tables.append(

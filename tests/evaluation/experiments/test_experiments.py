@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import tiny
 from knowing import SIZE, Knowing
+from PIL import Image
 
 from dynaip.adapter.attention import OVERLAPS
 from dynaip.adapter.config import BRANCHES
-from dynaip.analysis.evidence_figures import draw_evidence
+from dynaip.analysis.attention_maps import picture_attention
+from dynaip.analysis.evidence_figures import FIGURES, draw_evidence
 from dynaip.evaluation.detector import Detector, DetectorConfig
 from dynaip.evaluation.evidence import jsonable, read_rows, write_evidence
 from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
-from dynaip.evaluation.experiments.branches import CHANGED, changed, transfer_matrix
+from dynaip.evaluation.experiments.branches import CHANGED, attention_maps, changed, transfer_matrix
 from dynaip.evaluation.experiments.laboratory import PerSubject
 from dynaip.evaluation.experiments.layers import linear_accuracies
 from dynaip.evaluation.experiments.several import Group
@@ -30,7 +32,7 @@ from dynaip.evaluation.truth.casting import InstanceFinder, read_cast
 from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast
 from dynaip.evaluation.truth.references import copy_source, with_concepts
 from dynaip.miniature.toyland import Spec, is_held_out, render, segment
-from dynaip.pipeline.subject import token_mask
+from dynaip.pipeline.subject import Subject, token_mask
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,7 @@ def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laborator
         model=model,
         adapters={"full": model / "adapter"},
         probe=probe,
+        look=picture_attention,
         finder=Detector(DetectorConfig(size=SIZE, widths=(4, 4, 4), threshold=0.0)),
         folder=folder,
         count=count,
@@ -155,6 +158,55 @@ def test_a_subject_by_itself_is_the_same_picture_under_every_overlap_rule(
         assert all((first == other).all() for other in others)
 
 
+def test_maps_of_the_first_trials_are_in_rows_and_drawn_from_them(
+    model: Path, tmp_path: Path
+) -> None:
+    """As `picture_attention` makes them, of the pictures that wait, in every run alike."""
+    lab = laboratory(model, tmp_path, Knowing(), 5)
+    rows, trials = [], lab.trials[:3]
+    requests = [trial.request(lab.reference_size) for trial in trials]
+    for name in ("text", "image"):
+        with lab.attached("full") as (personal, put):
+            way = put(Use(branches=name))
+            row = json.loads(json.dumps(attention_maps(lab, personal, name, way)))
+            rows.append(row)
+            assert row["pictures"] == len(row["shown"]) == 3
+            pictures = lab.pictures("full", way, requests)
+            for trial, request, picture, shown in zip(
+                trials, requests, pictures, row["shown"], strict=True
+            ):
+                drawn, (reference,) = Image.fromarray(picture), request.references
+                maps = picture_attention(
+                    personal,
+                    drawn,
+                    trial.prompt,
+                    [Subject(Image.fromarray(reference))],
+                    noise=row["noise"],
+                    branches=name,
+                    seed=trial.seed,
+                )
+                near = {"rtol": 0, "atol": 1e-5}
+                shares = maps.reference[name][0, 0, 0]
+                np.testing.assert_allclose(shown["over_reference"], shares, **near)
+                if name == "image":
+                    np.testing.assert_allclose(shown["over_picture"], maps.picture[0, 0], **near)
+                assert ("over_picture" in shown) == (name == "image")
+    assert len(list(tmp_path.rglob("*.png"))) == 3 * 2
+    figure = FIGURES["branches"]["attention"](rows)
+    assert figure is not None
+    (text, image), axes = (row["shown"][1] for row in rows), figure.axes[6:12]
+    heats = [np.asarray(ax.images[1].get_array()).tolist() for ax in axes if len(ax.images) > 1]
+    assert heats == [text["over_reference"], image["over_reference"], image["over_picture"]]
+    scales = [ax.images[1].get_clim() for ax in axes if len(ax.images) > 1]
+    assert scales[0] == scales[1]
+    plain = [np.asarray(axes[column].images[0].get_array()) for column in (0, 2, 4)]
+    made = [np.asarray(Image.open(file)) for file in sorted(tmp_path.rglob("00001-*.png"))]
+    assert (plain[0] == requests[1].references[0]).all()
+    assert any((plain[1] == each).all() for each in made)
+    assert any((plain[2] == each).all() for each in made)
+    assert (plain[1] != plain[2]).any()
+
+
 def in_one_light(
     probe: Probe, finder: InstanceFinder, targets: Sequence[Spec], pictures: np.ndarray
 ) -> Cast:
@@ -220,6 +272,8 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         "## Table 2",
         "Transfer, reference on image rows",
         "branches.png",
+        "![attention](attention.png)",
+        "the first 3 of the trials",
         "composition",
         "one light",
     ):

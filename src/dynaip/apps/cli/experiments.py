@@ -57,6 +57,7 @@ def experiment(
     """
     quiet_libraries()
     import dynaip
+    from dynaip.analysis.attention_maps import picture_attention
     from dynaip.evaluation.detector import Detector
     from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
     from dynaip.evaluation.generation import hash_weights
@@ -83,6 +84,7 @@ def experiment(
             model=folder,
             adapters=folders,
             probe=reader,
+            look=picture_attention,
             finder=finder,
             methods=methods,
             folder=out / "pictures",

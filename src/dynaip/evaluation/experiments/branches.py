@@ -1,16 +1,20 @@
-"""What each branch carries: measures and the interventional transfer matrix (Section B.6).
+"""What each branch carries: measures, attention maps, transfer matrices (Section B.6, Figure 15).
 
-One factor of the reference is changed; prompt and noise stay. What changes in the picture was
-carried over.
+For a matrix one factor of the reference is changed; prompt and noise stay. What changes in the
+picture was carried over.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
 
 from dynaip.adapter.config import BRANCHES, Branches
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
@@ -21,19 +25,86 @@ from dynaip.evaluation.miniature import Trial, read
 from dynaip.evaluation.truth.leakage import Intervention, transfer
 from dynaip.evaluation.truth.references import copy_source
 from dynaip.miniature.toyland import FACTORS, Spec, segment
+from dynaip.pipeline.flux import PersonalPipeline
+from dynaip.pipeline.subject import Subject
 
 # Factors of a reference on white that can be changed by themselves.
 CHANGED = ("main_colour", "second_colour", "pattern", "glyph", "facing", "posture", "light")
+# The first trials are shown, whatever they show.
+SHOWN = 3
+# Share of noise that is put on a finished picture to see what attends to what.
+NOISE = 0.5
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """Measures of the base and of text rows, image rows and both; then a matrix for each."""
+    """Measures of the base, text rows, image rows and both; maps of either; a matrix for each."""
     yield laboratory.base_row()
     uses: dict[Branches, Use] = {name: Use(branches=name) for name in BRANCHES}
     yield from laboratory.rows(laboratory.first, cast(Mapping[str, Use], uses))
-    with laboratory.attached(laboratory.first) as (_, put):
+    with laboratory.attached(laboratory.first) as (personal, put):
+        for name in ("text", "image"):
+            yield attention_maps(laboratory, personal, name, put(uses[name]))
         for name, use in uses.items():
             yield transfer_matrix(laboratory, name, put(use))
+
+
+def attention_maps(
+    laboratory: Laboratory, personal: PersonalPipeline, name: Branches, way: Generator
+) -> Row:
+    """What a branch's rows look at in the reference, and where image rows are louder by it.
+
+    Args:
+        laboratory: The first `SHOWN` of its trials are asked for.
+        personal: The pipeline, adapter attached.
+        name: Of the branch whose rows see the reference.
+        way: Who makes the pictures, on that branch.
+
+    Returns:
+        Pictures as PNG in base64, and maps as rows of numbers, so that a figure needs no more.
+    """
+    trials = laboratory.trials[:SHOWN]
+    requests = [trial.request(laboratory.reference_size) for trial in trials]
+    pictures = laboratory.pictures(laboratory.first, way, requests)
+    shown = []
+    for request, picture in zip(requests, pictures, strict=True):
+        (reference,) = request.references
+        maps = laboratory.look(
+            personal,
+            Image.fromarray(picture),
+            request.prompt,
+            [Subject(Image.fromarray(reference))],
+            noise=NOISE,
+            branches=name,
+            seed=request.seed,
+        )
+        entry = {
+            "prompt": request.prompt,
+            "reference": _png(reference),
+            "picture": _png(picture),
+            "over_reference": _numbers(maps.reference[name][0, 0, 0]),
+        }
+        # Rows of text have no place in the picture.
+        if name == "image":
+            entry["over_picture"] = _numbers(maps.picture[0, 0])
+        shown.append(entry)
+    return {
+        "name": name,
+        "variant": laboratory.first,
+        **way.identity,
+        "pictures": len(shown),
+        "noise": NOISE,
+        "shown": shown,
+    }
+
+
+def _png(picture: UInt8[np.ndarray, "y x 3"]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _numbers(values: Float[np.ndarray, "y x"]) -> list[list[float]]:
+    return values.astype(np.float64).round(5).tolist()
 
 
 def transfer_matrix(laboratory: Laboratory, name: Branches, way: Generator) -> Row:

@@ -7,12 +7,14 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from diffusers import FluxPipeline
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
+from PIL import Image
 
+from dynaip.adapter.config import Branches
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.evaluation.ablation import Bench, ablation_row
 from dynaip.evaluation.figures import Reading
@@ -30,6 +32,7 @@ from dynaip.evaluation.probe import Probe
 from dynaip.evaluation.truth.casting import InstanceFinder
 from dynaip.evaluation.truth.references import conflict_trials
 from dynaip.pipeline.flux import PersonalPipeline
+from dynaip.pipeline.subject import Subject
 
 Row = dict[str, Any]
 Put = Callable[[Use], PersonalGenerator]
@@ -53,6 +56,40 @@ class PerSubject(NamedTuple):
     fit: Callable[[Sequence[Drawn], Sequence[Drawn], Path], FluxPipeline]
 
 
+@runtime_checkable
+class Maps(Protocol):
+    """Attention of one pass, as `dynaip.analysis.attention_maps.AttentionMaps` holds it."""
+
+    @property
+    def reference(self) -> Mapping[Branches, Float[ndarray, "b s v y x"]]:
+        """What the rows of each branch look at in the reference."""
+        ...
+
+    @property
+    def picture(self) -> Float[ndarray, "b s rows columns"]:
+        """How loud the subject is in each place of the picture."""
+        ...
+
+
+@runtime_checkable
+class Look(Protocol):
+    """Maps the attention of a finished picture; `picture_attention` beside `AttentionMaps`."""
+
+    def __call__(
+        self,
+        personal: PersonalPipeline,
+        picture: Image.Image,
+        prompt: str,
+        subjects: Sequence[Subject],
+        *,
+        noise: float,
+        branches: Branches,
+        seed: int,
+    ) -> Maps:
+        """One pass over the picture, with noise."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Laboratory:
     """Everything that experiments are made with.
@@ -63,6 +100,7 @@ class Laboratory:
         adapters: Folders by the names that rows get. The first is the paper's own; experiments
             that take one adapter take that one.
         probe: Reads pictures.
+        look: Maps attention.
         finder: Finds subjects, whoever they are; needed for several subjects only.
         methods: That are trained per subject, to compare with.
         folder: Keeps the pictures.
@@ -77,6 +115,7 @@ class Laboratory:
     model: Path
     adapters: Mapping[str, Path]
     probe: Probe
+    look: Look
     folder: Path
     finder: InstanceFinder | None = None
     methods: tuple[PerSubject, ...] = ()
