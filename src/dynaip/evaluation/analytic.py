@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import resvg_py
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from dynaip.evaluation.crops import box_of, crop
 from dynaip.evaluation.factors import UNANSWERABLE
-from dynaip.miniature.toyland.glyphs import LETTER_HEIGHT, LETTER_PATHS, LETTER_WIDTH
+from dynaip.miniature.toyland.glyphs import LETTER_HEIGHT, LETTER_WIDTH, letter_strokes
+from dynaip.miniature.toyland.render import rasterise
 
 # Side of a badge in the templates, and sides of the crop that make a real badge about that large.
 BADGE = 14
@@ -89,16 +87,10 @@ def _templates(letters: tuple[str, ...]) -> Float[Tensor, "v h w"]:
     """Each letter in black on a white badge."""
     scale = LETTER_SHARE * BADGE / LETTER_HEIGHT
     left, top = (BADGE - LETTER_WIDTH * scale) / 2, (BADGE - LETTER_HEIGHT * scale) / 2
-    pages = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{BADGE}" height="{BADGE}">'
-        '<rect width="100%" height="100%" fill="#fff"/>'
-        f'<path transform="translate({left:.3f} {top:.3f}) scale({scale:.3f})" fill="none" '
-        f'd="{LETTER_PATHS[letter]}" stroke="#000" stroke-width="3.3" stroke-linecap="round" '
-        'stroke-linejoin="round"/></svg>'
+    where = f"translate({left:.3f} {top:.3f}) scale({scale:.3f})"
+    paper = f'<path d="M0 0H{BADGE}V{BADGE}H0Z" fill="#fff"/>'
+    drawn = [
+        rasterise([paper, letter_strokes(letter, where, "#000")], (0, 0, BADGE), BADGE)[..., 0]
         for letter in letters
     ]
-    drawn = [
-        Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=p, skip_system_fonts=True))))
-        for p in pages
-    ]
-    return torch.from_numpy(np.stack([np.asarray(page.convert("L")) for page in drawn])) / 255
+    return torch.from_numpy(np.stack(drawn)) / 255

@@ -42,3 +42,11 @@ STICKER_PATHS: dict[str, str] = {
     "ring": oval(0, 0, 9, 9) + oval(0, 0, 3.6, 3.6),
 }
 """Stickers in a circle of radius 10 around the origin."""
+
+
+def letter_strokes(letter: str, transform: str, ink: str) -> str:
+    """An SVG element of one letter as every badge has it, in a colour, under a transform."""
+    return (
+        f'<path transform="{transform}" d="{LETTER_PATHS[letter]}" fill="none" stroke="{ink}" '
+        'stroke-width="3.3" stroke-linejoin="round" stroke-linecap="round"/>'
+    )

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dynaip.miniature.toyland import palette
 from dynaip.miniature.toyland.glyphs import (
     LETTER_HEIGHT,
-    LETTER_PATHS,
     LETTER_WIDTH,
     STICKER_PATHS,
+    letter_strokes,
 )
 from dynaip.miniature.toyland.palette import RGB, Air
 from dynaip.miniature.toyland.patterns import pattern_path
@@ -149,12 +149,9 @@ class Pen:
         ink = self._flat or palette.hexadecimal(_INK)
         for index, letter in enumerate(glyph):
             left = -width / 2 + index * (letter_width + gap)
-            self._parts.append(
-                f'<path transform="translate({left:.1f} {-radius * 0.67:.1f}) '
-                f'scale({letter_width / LETTER_WIDTH:.3f} {scale:.3f})" '
-                f'd="{LETTER_PATHS[letter]}" fill="none" stroke="{ink}" '
-                f'stroke-width="{3.3:.1f}" stroke-linejoin="round" stroke-linecap="round"/>'
-            )
+            where = f"translate({left:.1f} {-radius * 0.67:.1f})"
+            how = f"scale({letter_width / LETTER_WIDTH:.3f} {scale:.3f})"
+            self._parts.append(letter_strokes(letter, f"{where} {how}", ink))
         self._parts.append("</g>")
 
     def sticker(self, x: float, y: float, radius: float = 8.5) -> None:

@@ -68,7 +68,7 @@ def render(spec: Spec, size: int = 64) -> Picture:
     parts += [
         _drawn(actor, air, spec.light, name=f"a{index}") for index, actor in enumerate(spec.actors)
     ]
-    return Picture(image=_rasterise(parts, _WHOLE, size), spec=spec)
+    return Picture(image=rasterise(parts, _WHOLE, size), spec=spec)
 
 
 def segment(spec: Spec, index: int = 0, size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
@@ -93,7 +93,7 @@ def segment(spec: Spec, index: int = 0, size: int = 64) -> UInt8[np.ndarray, "si
         flat = None if number == index else "#fff"
         parts.append(_drawn(actor, air, spec.light, name=f"a{number}", flat=flat))
     parts.append(_FRAME)
-    return _rasterise(parts, _tight_box(spec, index), size)
+    return rasterise(parts, _tight_box(spec, index), size)
 
 
 def _drawn(actor: Actor, air: Air, light: Light, *, name: str, flat: str | None = None) -> str:
@@ -128,7 +128,7 @@ def _masks(spec: Spec, size: int) -> Bool[np.ndarray, "s size size"]:
         _drawn(actor, air, spec.light, name=f"a{index}", flat=_MASK_COLOURS[index])
         for index, actor in enumerate(spec.actors)
     ]
-    image = _rasterise(parts, _WHOLE, size)
+    image = rasterise(parts, _WHOLE, size)
     return np.moveaxis(image[..., : len(spec.actors)] > 127, -1, 0)
 
 
@@ -144,7 +144,8 @@ def _tight_box(spec: Spec, index: int) -> Box:
     return ((left + right - side) / 2, (top + bottom - side) / 2, side)
 
 
-def _rasterise(parts: list[str], box: Box, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def rasterise(parts: list[str], box: Box, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Draws SVG elements: the part of the plane in a box (left, top, side), at a size in pixels."""
     left, top, side = box
     document = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.3f} {top:.3f} {side:.3f} '
