@@ -18,7 +18,7 @@ from dynaip.evaluation.calibration import (
     strange_figure,
 )
 from dynaip.evaluation.factors import UNANSWERABLE
-from dynaip.evaluation.miniature import adapter_trials, base_trials
+from dynaip.evaluation.miniature import adapter_trials, base_trials, decoded, renders
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.toyland.spec import COLOURS
@@ -39,7 +39,8 @@ def test_ceilings_and_disagreement_are_those_of_the_readers() -> None:
         for reader in (seeing, blind):
             reader.draw(trial.target)
     vae = PatchAutoencoder(latent_channels=48, sample_size=SIZE)  # keeps all of a picture
-    rows = {row.factor: row for row in calibrate_probes({"a": seeing, "b": blind}, trials, vae)}
+    oracle = decoded(vae, renders(trials, SIZE))
+    rows = {row.factor: row for row in calibrate_probes({"a": seeing, "b": blind}, trials, oracle)}
     first = np.mean([t.target.scene == seeing.config.values["scene"][0] for t in trials])
     assert rows["scene"].ceilings == {"a": 1, "b": pytest.approx(first)}
     assert rows["scene"].disagreement == pytest.approx(1 - first)
@@ -103,4 +104,5 @@ def test_strangeness_is_tried_on_other_renders_and_on_blends(
         return np.array([picture.tobytes() not in whole for picture in pictures], float)
 
     monkeypatch.setattr(reader, "energy", energy)
-    assert calibrate_strangeness(reader, adapter_trials(20), others, vae) == (0, 1)
+    oracle, usual = (decoded(vae, renders(each, SIZE)) for each in (adapter_trials(20), others))
+    assert calibrate_strangeness(reader, oracle, usual) == (0, 1)

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
-from torch import nn
 
 from dynaip.evaluation.analytic import read_letter
 from dynaip.evaluation.factors import UNANSWERABLE
 from dynaip.evaluation.figures import MEASURABLE, Figure
-from dynaip.evaluation.miniature import Trial, decoded, read, renders
+from dynaip.evaluation.miniature import Trial, read
 from dynaip.evaluation.probe import Probe
 from dynaip.evaluation.statistics import cluster_bootstrap_ratio
 from dynaip.evaluation.truth.scores import chance_of
@@ -58,7 +57,7 @@ class Calibration:
 
 
 def calibrate_probes(
-    probes: Mapping[str, Probe], trials: Sequence[Trial], autoencoder: nn.Module
+    probes: Mapping[str, Probe], trials: Sequence[Trial], oracle: UInt8[np.ndarray, "b y x 3"]
 ) -> list[Calibration]:
     """Reads round-tripped renders of held-out subjects with every reader.
 
@@ -66,26 +65,24 @@ def calibrate_probes(
 
     Args:
         probes: By name; the first one is the one that measures.
-        trials: Whose targets are rendered.
-        autoencoder: The base's.
+        trials: Held-out subjects.
+        oracle: Renders of their targets after the autoencoder's round trip.
     """
-    size = next(iter(probes.values())).config.size
-    pictures = decoded(autoencoder, renders(trials, size))
-    readings = {name: read(probe, trials, pictures) for name, probe in probes.items()}
+    readings = {name: read(probe, trials, oracle) for name, probe in probes.items()}
     first = next(iter(readings.values()))
-    masks = [render(trial.target, size).masks[0] for trial in trials]
+    masks = [render(trial.target, oracle.shape[1]).masks[0] for trial in trials]
     rows = []
     for factor in first.values:
         counted = first.counted(factor)
         answers = {name: reading.answers[factor] for name, reading in readings.items()}
-        apart = np.zeros(len(pictures), bool)
+        apart = np.zeros(len(oracle), bool)
         for other in answers.values():
             apart |= other != first.answers[factor]
         truths = first.truths[factor][counted]
         analytic = None
         if reader := _ANALYTIC.get(factor):
             seen = [
-                reader(pictures[index], masks[index], first.values[factor])
+                reader(oracle[index], masks[index], first.values[factor])
                 for index in np.flatnonzero(counted)
             ]
             analytic = float((np.array(seen) == truths).mean())
@@ -118,23 +115,19 @@ class Strangeness(NamedTuple):
 
 
 def calibrate_strangeness(
-    probe: Probe, trials: Sequence[Trial], others: Sequence[Trial], autoencoder: nn.Module
+    probe: Probe, oracle: UInt8[np.ndarray, "b y x 3"], others: UInt8[np.ndarray, "n y x 3"]
 ) -> Strangeness:
     """Tries the out-of-distribution rate where its right value is known.
 
     Args:
         probe: Whose energy counts.
-        trials: Of which round-tripped renders the threshold is taken.
-        others: Trials of other subjects, whose round-tripped renders are judged.
-        autoencoder: The base's.
+        oracle: Round-tripped renders that the threshold is taken of.
+        others: The same of other subjects, which are judged.
     """
-    oracle, usual = (
-        decoded(autoencoder, renders(part, probe.config.size)) for part in (trials, others)
-    )
-    blends = (usual // 2) + (np.roll(usual, 1, axis=0) // 2)
+    blends = (others // 2) + (np.roll(others, 1, axis=0) // 2)
     threshold = probe.energy(oracle)
     return Strangeness(
-        *(float(strange(probe.energy(each), threshold).mean()) for each in (usual, blends))
+        *(float(strange(probe.energy(each), threshold).mean()) for each in (others, blends))
     )
 
 

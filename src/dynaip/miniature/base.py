@@ -251,7 +251,7 @@ def _by_noise(error: Float[Tensor, " b"], sigma: Float[Tensor, " b"]) -> dict[st
 def subject_cover(spec: toyland.Spec, side: int) -> Float[np.ndarray, " n"]:
     """Share of each of side x side tokens that the box of a subject covers, at most 1."""
     edges = np.arange(side)
-    covered = np.zeros((side, side), np.float32)
+    covered = np.zeros((side, side))
     for actor in spec.actors:
         view = actor.view
         x, y = (

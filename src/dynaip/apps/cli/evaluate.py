@@ -149,16 +149,20 @@ def instruments(
     """Print how well the probes and the detector read real renders: their ceilings."""
     quiet_libraries()
     from dynaip.evaluation.calibration import calibrate_probes, calibrate_strangeness
-    from dynaip.evaluation.miniature import adapter_trials, base_trials
+    from dynaip.evaluation.miniature import adapter_trials, base_trials, decoded, renders
     from dynaip.evaluation.probe import Probe
     from dynaip.miniature.autoencoder import PatchAutoencoder
 
     readers = {str(folder): Probe.from_pretrained(folder) for folder in probes}
     vae = PatchAutoencoder.from_pretrained(autoencoder)
-    trials, others = adapter_trials(count, seed), base_trials(count, seed)
-    rows = calibrate_probes(readers, trials, vae)
+    trials = adapter_trials(count, seed)
+    size = readers[str(probes[0])].config.size
+    oracle, others = (
+        decoded(vae, renders(each, size)) for each in (trials, base_trials(count, seed))
+    )
+    rows = calibrate_probes(readers, trials, oracle)
     strange = {
-        name: calibrate_strangeness(reader, trials, others, vae) for name, reader in readers.items()
+        name: calibrate_strangeness(reader, oracle, others) for name, reader in readers.items()
     }
     found = None if detector is None else _detection(detector, vae, count, seed)
     if as_json:
