@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from dynaip.miniature.pairs import ToylandPairs
 from dynaip.miniature.recipe import STAGES, build_task, bundle, load_recipe, unbundle
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
+from dynaip.training.optimization import build_optimizers, trainable_parameters
 from dynaip.training.task import Task
 
 CONFIG = TrainingConfig(steps=1, batch_size=2, precision="no", workers=0)
@@ -240,6 +242,19 @@ def test_t5_says_which_word_a_token_is_from_the_start(tmp_path: Path) -> None:
     assert apart[1] < 0.2
     output, embeddings = task.t5.lm_head.weight, task.t5.shared.weight
     assert output.std().item() < 0.1 * embeddings.std().item()
+
+
+def test_muon_takes_what_acts_on_tokens(tmp_path: Path) -> None:
+    task = build_task("encoder", tiny_recipe(), tmp_path)
+    assert isinstance(task, EncoderTask)
+    parameters = trainable_parameters(task)
+    _, muon = build_optimizers(parameters, dataclasses.replace(CONFIG, optimizer="muon"))
+    taken = {id(p) for group in muon.param_groups for p in group["params"]}
+    names = {name for name, parameter in parameters.items() if id(parameter) in taken}
+    assert "image_encoder.encoder.layers.1.mlp.fc1.weight" in names
+    assert "t5.decoder.block.0.layer.1.EncDecAttention.v.weight" in names
+    assert not {name for name in names if "embedding" in name or "relative" in name}
+    assert not names & {"t5.shared.weight", "t5.lm_head.weight", "captioner.weight"}
 
 
 def test_captions_of_pictures_teach_the_image_tower(runs: Path) -> None:
