@@ -6,6 +6,7 @@ function, and is added in one line below.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -57,6 +58,8 @@ def root(
 
     Every verb takes --debug, which shows the traceback of an error.
     """
+    # Transformers makes remarks while it is imported, which verbs do when they are about to work.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 app.command()(generate.generate)

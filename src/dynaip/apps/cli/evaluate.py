@@ -15,13 +15,7 @@ from rich.table import Table
 
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.experiments import evidence, experiment
-from dynaip.apps.cli.loading import (
-    PROBES,
-    load_adapter,
-    load_model,
-    miniature_folder,
-    quiet_libraries,
-)
+from dynaip.apps.cli.loading import PROBES, load_adapter, load_model, miniature_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,7 +141,6 @@ def instruments(
     as_json: Annotated[bool, typer.Option("--json", help="Print rows for a program.")] = False,
 ) -> None:
     """Print how well the probes and the detector read real renders: their ceilings."""
-    quiet_libraries()
     from dynaip.evaluation.calibration import calibrate_probes, calibrate_strangeness
     from dynaip.evaluation.miniature import adapter_trials, base_trials, decoded, renders
     from dynaip.evaluation.probe import Probe
@@ -255,7 +248,6 @@ def miniature(
     ),
 ) -> None:
     """Measure the miniature on held-out subjects; stopped, the same command goes on."""
-    quiet_libraries()
     import dynaip
     from dynaip.evaluation.generation import hash_weights
     from dynaip.evaluation.miniature_report import write_report

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from dynaip.apps.cli.drawing import progress_bar
-from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder, quiet_libraries
+from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,6 @@ def experiment(
     References disagree with their prompts in everything that the prompt is about. Stopped, the same
     command goes on: pictures are kept, and rows are a function of them.
     """
-    quiet_libraries()
     import dynaip
     from dynaip.analysis.attention_maps import picture_attention
     from dynaip.evaluation.detector import Detector
@@ -169,7 +168,6 @@ def evidence(
     ),
 ) -> None:
     """Write the page of evidence: a table and a figure for each experiment that has been run."""
-    quiet_libraries()
     from dynaip.analysis.evidence_figures import draw_evidence
     from dynaip.evaluation.evidence import read_rows, write_evidence
 

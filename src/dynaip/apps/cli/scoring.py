@@ -66,7 +66,6 @@ def truth_rows(
     Raises:
         ValueError: There is no such probe, or no picture yet.
     """
-    quiet_libraries()
     from dynaip.evaluation.benchmarks.truth import measure_ceilings, score_truth
     from dynaip.evaluation.figures import MEASURABLE
     from dynaip.evaluation.generation import hash_weights
