@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.encoders import EncoderTask, captioned, factors_in_words
 from dynaip.miniature.pairs import ToylandPairs
 from dynaip.miniature.recipe import STAGES, build_task, bundle, load_recipe, unbundle
+from dynaip.miniature.tower import LARGEST_SHIFT, NAMED, SubjectsOnWhite, TowerTask
+from dynaip.miniature.toyland.spec import FACTORS
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
 from dynaip.training.optimization import build_optimizers, trainable_parameters
@@ -34,7 +37,7 @@ CONFIG = TrainingConfig(steps=1, batch_size=2, precision="no", workers=0)
 def tiny_recipe() -> dict[str, Any]:
     recipe = copy.deepcopy(load_recipe("64px"))
     recipe |= {"tokenizer_captions": 60, "vae_pictures": 60}
-    recipe["pictures"] |= {"size": 32, "pool": 4}
+    recipe["pictures"] |= {"size": 32, "pool": 6}
     recipe["vae"] |= {"sample_size": 32, "correction_width": 4}
     recipe["image_encoder"] |= {"image_size": 32, "num_hidden_layers": 2}
     recipe["transformer"] |= {"num_layers": 1, "num_single_layers": 1, "num_attention_heads": 1}
@@ -226,7 +229,7 @@ def test_samples_repeat_the_pictures_with_new_noise(runs: Path) -> None:
     task = build_task("base", tiny_recipe(), runs)
     assert isinstance(task, BaseTask)
     dataset = task.dataset(0)
-    first, again = dataset[1], dataset[1 + 4]
+    first, again = dataset[1], dataset[1 + task.pool]
     assert np.array_equal(first["image"], again["image"])
     assert not np.array_equal(first["noise"], again["noise"])
 
@@ -265,6 +268,50 @@ def test_captions_of_pictures_teach_the_image_tower(runs: Path) -> None:
     assert layer is not None
     assert layer.abs().sum() > 0
     assert all(p.grad is None for p in task.text_encoder.parameters())
+
+
+def test_the_tower_names_the_subjects_on_white(runs: Path, tmp_path: Path) -> None:
+    """Every pass shows the same subjects shifted anew, with the spec's own factors beside them."""
+    task = build_task("tower", tiny_recipe(), runs)
+    assert isinstance(task, TowerTask)
+    dataset = task.dataset(0)
+    assert isinstance(dataset, SubjectsOnWhite)
+    assert 0 < len(dataset.alone) < task.pool
+    first, again = dataset[0], dataset[len(dataset.alone)]
+    assert first["factors"] == again["factors"]
+    assert not np.array_equal(first["image"], again["image"])
+    spec, alone = dataset.pictures.scene(dataset.alone[0])
+    assert alone
+    named = {n: FACTORS[n][i] for n, i in zip(NAMED, first["factors"], strict=True)}
+    concept, view = spec.actors[0].concept, spec.actors[0].view
+    assert named["category"] == concept.category
+    assert named["glyph"] == concept.glyph
+    assert named["posture"] == view.posture
+    assert (named["light"], named["style"]) == (spec.light.direction, spec.style)
+    shifts = itertools.product(range(2 * LARGEST_SHIFT + 1), repeat=2)
+    wide = np.pad(
+        dataset.pictures.picture(dataset.alone[0]),
+        ((LARGEST_SHIFT,) * 2, (LARGEST_SHIFT,) * 2, (0, 0)),
+        constant_values=255,
+    )
+    assert any(np.array_equal(first["image"], wide[y : y + 32, x : x + 32]) for y, x in shifts)
+
+
+def test_the_tower_is_tried_on_held_out_subjects_and_goes_into_the_bundle(
+    runs: Path, tmp_path: Path
+) -> None:
+    task = build_task("tower", tiny_recipe(), runs)
+    assert isinstance(task, TowerTask)
+    shares = task.diagnose(task.collate([task.dataset(0)[0]]))
+    assert set(shares) == {f"held_out_{name}" for name in NAMED}
+    assert 0 <= shares["held_out_category"] <= 0.3
+    assert shares["held_out_style"] > 0.05
+    bundle(tiny_recipe(), runs, tmp_path)
+    shipped = load_file(tmp_path / "image_encoder" / "model.safetensors")
+    trained = load_file(runs / "tower" / "export" / "image_encoder" / "model.safetensors")
+    assert all(torch.equal(shipped[name], trained[name].bfloat16()) for name in trained)
+    before = load_file(runs / "encoder" / "export" / "image_encoder" / "model.safetensors")
+    assert any(not torch.equal(before[name], trained[name]) for name in trained)
 
 
 def test_listed_factors_are_those_that_the_caption_can_say() -> None:

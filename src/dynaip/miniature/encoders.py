@@ -236,20 +236,29 @@ class CaptionedPictures(Dataset[dict[str, Any]]):
         self.cache = PictureCache(cache, f"encoder-{seed}", pool, size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = np.random.default_rng([self.seed, 1, index % self.pool])
+        spec, alone = self.scene(index % self.pool)
+        rng = np.random.default_rng([self.seed, 2, index])
+        caption, factors = captioned(spec, rng, always=SPECIFIC if alone else ())
+        image = self.picture(index % self.pool)
+        return {"image": image, "caption": caption, "factors": factors}
+
+    def scene(self, index: int) -> tuple[toyland.Spec, bool]:
+        """What a picture of the pool shows, and whether it is a subject alone on white."""
+        rng = np.random.default_rng([self.seed, 1, index])
         alone = rng.random() < 2 / 3
         subjects = 1 if alone else int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
-        spec = toyland.sample_spec(rng, subjects=subjects)
+        return toyland.sample_spec(rng, subjects=subjects), alone
+
+    def picture(self, index: int) -> UInt8[np.ndarray, "y x 3"]:
+        """A picture of the pool, drawn once."""
+        spec, alone = self.scene(index)
 
         def draw() -> UInt8[np.ndarray, "y x 3"]:
             if alone:
                 return toyland.segment(spec, 0, self.size)
             return toyland.render(spec, self.size).image
 
-        image = self.cache.get(index % self.pool, draw)
-        rng = np.random.default_rng([self.seed, 2, index])
-        caption, factors = captioned(spec, rng, always=SPECIFIC if alone else ())
-        return {"image": image, "caption": caption, "factors": factors}
+        return self.cache.get(index, draw)
 
 
 def _caption_corpus(count: int, seed: int) -> Iterator[str]:

@@ -25,9 +25,10 @@ from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
 from dynaip.miniature.base import BaseTask, GuidanceTask, initialise
 from dynaip.miniature.encoders import EncoderTask
+from dynaip.miniature.tower import TowerTask
 from dynaip.recipes import read_recipe
 
-STAGES = ("vae", "encoder", "base", "guidance")
+STAGES = ("vae", "encoder", "tower", "base", "guidance")
 ENCODER_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "image_encoder")
 
 
@@ -38,7 +39,7 @@ def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
 
 def build_task(
     stage: str, recipe: dict[str, Any], runs: Path, start: Path | None = None
-) -> AutoencoderTask | EncoderTask | BaseTask:
+) -> AutoencoderTask | EncoderTask | TowerTask | BaseTask:
     """The task of one stage, over the exports of the stages before it.
 
     Args:
@@ -65,6 +66,10 @@ def build_task(
             cache=runs / "cache",
             pool=recipe["pictures"]["pool"],
         )
+    if stage == "tower":
+        torch.manual_seed(0)
+        tower = CLIPVisionModel.from_pretrained(_export(runs, "encoder", "image_encoder"))
+        return TowerTask(tower, cache=runs / "cache", pool=recipe["pictures"]["pool"])
     if stage == "base":
         torch.manual_seed(0)
         transformer = FluxTransformer2DModel(**recipe["transformer"])
@@ -90,6 +95,7 @@ def assemble(
     def load(cls: Any, stage: str, name: str) -> Any:
         return cls.from_pretrained(_export(runs, stage, name))
 
+    tower = "tower" if (runs / "tower" / "export").is_dir() else "encoder"
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**recipe["scheduler"]),
         vae=load(PatchAutoencoder, "vae", "vae"),
@@ -98,7 +104,7 @@ def assemble(
         text_encoder_2=load(T5EncoderModel, "encoder", "text_encoder_2"),
         tokenizer_2=load(T5Tokenizer, "encoder", "tokenizer_2"),
         transformer=transformer,
-        image_encoder=load(CLIPVisionModel, "encoder", "image_encoder"),
+        image_encoder=load(CLIPVisionModel, tower, "image_encoder"),
     )
 
 

@@ -23,10 +23,10 @@ from dynaip.evaluation.evidence import jsonable, read_rows, write_evidence
 from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
 from dynaip.evaluation.experiments.branches import CHANGED, attention_maps, changed, transfer_matrix
 from dynaip.evaluation.experiments.laboratory import PerSubject
-from dynaip.evaluation.experiments.layers import linear_accuracies
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Request, Use
+from dynaip.evaluation.knowledge import linear_accuracies
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast
 from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast

@@ -250,6 +250,7 @@ def miniature(
     """Measure the miniature on held-out subjects; stopped, the same command goes on."""
     import dynaip
     from dynaip.evaluation.generation import hash_weights
+    from dynaip.evaluation.knowledge import knowledge_figures
     from dynaip.evaluation.miniature_report import write_report
     from dynaip.evaluation.probe import Probe
     from dynaip.evaluation.suite import Suite
@@ -270,6 +271,8 @@ def miniature(
         )
         systems = _systems(pipe, folder, adapter, steps, guidance)
         figures = suite.run(systems)
+        bar = progress.add_task("what the encoders know", total=4)
+        figures += knowledge_figures(pipe, count, seed, lambda: progress.advance(bar))
         bar = progress.add_task("seconds and memory", total=1)
         figures += _cost(systems, folder, adapter, out)
         progress.advance(bar)

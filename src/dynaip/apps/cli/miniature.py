@@ -51,7 +51,9 @@ def sheet(
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Option(help="vae, encoder, base, guidance, or all of them.")],
+    stage: Annotated[
+        str, typer.Option(help="vae, encoder, tower, base, guidance, or all of them.")
+    ],
     recipe: Recipe = "64px",
     runs: Runs = Path("runs/miniature"),
     steps: Annotated[int | None, typer.Option(help="Stop after this many steps instead.")] = None,
