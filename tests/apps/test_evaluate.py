@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from dynaip.evaluation.factors import probed_values
+from dynaip.evaluation.knowledge import ENCODERS
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.suite import WAYS
 from dynaip.miniature.autoencoder import PatchAutoencoder
@@ -100,8 +101,17 @@ def test_figures_of_a_model_with_its_adapter(
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "figures"
     rows = run(cli, model, probe, out)
-    assert {row["group"] for row in rows} == {"autoencoder", "probe", "base", *WAYS, "cost"}
+    assert {row["group"] for row in rows} == {
+        "autoencoder",
+        "probe",
+        "base",
+        *WAYS,
+        *ENCODERS,
+        "cost",
+    }
     assert all(row["base"] and row["adapter"] and row["probe"] for row in rows)
+    known = {row["name"] for row in rows if row["group"] == "text encoders"}
+    assert {"category", "posture", "scene"} < known
     judged = [row["group"] for row in rows if row["name"] == "strange pictures"]
     assert judged == ["base", *WAYS]
     assert all(row["value"] > 0 for row in rows if row["group"] == "cost")
@@ -115,7 +125,7 @@ def test_a_base_without_an_adapter_is_measured_alone(
     base = tmp_path / "base"
     shutil.copytree(model, base, ignore=shutil.ignore_patterns("adapter"))
     rows = run(cli, base, probe, tmp_path / "figures")
-    assert {row["group"] for row in rows} == {"autoencoder", "probe", "base", "cost"}
+    assert {row["group"] for row in rows} == {"autoencoder", "probe", "base", *ENCODERS, "cost"}
 
 
 def test_a_missing_probe_is_one_sentence(cli: Any, model: Path, tmp_path: Path) -> None:
@@ -142,6 +152,12 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
     result = cli("evaluate", "evidence", "--rows", tmp_path, "--out", tmp_path / "page")
     assert result.code == 0, result.err
     assert "full: both" in (tmp_path / "page" / "tables.md").read_text()
+    # Without a name for it, it is the model's own adapter, and its pictures are there.
+    again = cli("evaluate", "experiment", "table", "--model", model, "--probe", probe, *sizes)
+    assert again.code == 0, again.err
+    assert rows == [
+        json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()
+    ]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from dynaip.miniature.pairs import ToylandPairs
 from dynaip.miniature.recipe import STAGES, build_task, bundle, load_recipe, unbundle
 from dynaip.miniature.tower import LARGEST_SHIFT, NAMED, SubjectsOnWhite, TowerTask
 from dynaip.miniature.toyland.spec import FACTORS
+from dynaip.pipeline.bundle import shipped_adapters
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
 from dynaip.training.optimization import build_optimizers, trainable_parameters
@@ -57,7 +58,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     tiny.adapter().save_pretrained(tmp_path / "trained")
-    bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained")
+    bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained", {"add": tmp_path / "trained"})
+    assert shipped_adapters(tmp_path) == {
+        "full": tmp_path / "adapter",
+        "add": tmp_path / "variants" / "add",
+    }
     pipe = FluxPipeline.from_pretrained(tmp_path)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(
@@ -72,6 +77,7 @@ def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no adapter folder nowhere"):
         bundle(tiny_recipe(), runs, tmp_path / "other", Path("nowhere"))
     assert not (tmp_path / "other").exists()
+    assert shipped_adapters(tmp_path / "other") == {}
 
 
 def test_the_bundle_loads_in_a_process_that_knows_nothing_of_it(runs: Path, tmp_path: Path) -> None:

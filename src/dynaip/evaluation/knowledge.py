@@ -6,6 +6,7 @@ encoder does not see. Neither shows in a loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from dynaip.hosts.flow import PromptEncoder
 from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.miniature.toyland import Spec, caption, sample_spec, segment
 
+ENCODERS = ("text encoders", "image encoder")
 STREAM = 13
 SEEN = (*CONCEPT_FACTORS, "facing", "posture", "light")
 # Pictures and prompts that the probes are fitted to, for each one that they are tried on.
@@ -64,7 +66,7 @@ def linear_accuracies(
     others: Float[np.ndarray, "b d"],
     wanted: Mapping[str, Int[np.ndarray, " b"]],
 ) -> dict[str, float]:
-    """Share of right answers of a ridge classifier for each factor.
+    """Share of right answers of a ridge classifier for each factor; NaN where nothing is asked.
 
     Args:
         features: That it is fitted to.
@@ -83,7 +85,8 @@ def linear_accuracies(
         offset = targets.mean(0)
         weights = np.linalg.solve(gram, fit[rows].T @ (targets - offset))
         answers = (trial @ weights + offset).argmax(1)
-        found[name] = float((answers == wanted[name])[asked].mean())
+        right = (answers == wanted[name])[asked]
+        found[name] = float(right.mean()) if len(right) else math.nan
     return found
 
 
@@ -140,6 +143,6 @@ def knowledge_figures(
             chance=1 / len(options[name]),
             count=count,
         )
-        for group, accuracies in (("text encoders", heard), ("image encoder", seen))
+        for group, accuracies in zip(ENCODERS, (heard, seen), strict=True)
         for name, accuracy in accuracies.items()
     ]

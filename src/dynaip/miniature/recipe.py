@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +109,29 @@ def assemble(
     )
 
 
-def bundle(recipe: dict[str, Any], runs: Path, target: Path, adapter: Path | None = None) -> None:
-    """Writes the trained pipeline to `target` in 16-bit safetensors, with an adapter for it.
+def bundle(
+    recipe: dict[str, Any],
+    runs: Path,
+    target: Path,
+    adapter: Path | None = None,
+    variants: Mapping[str, Path] | None = None,
+) -> None:
+    """Writes the trained pipeline to `target` in 16-bit safetensors, with adapters for it.
 
     Weights are stored as bfloat16; the autoencoder, small and used for measuring, keeps fp32. A
     config of transformers names the precision its model is loaded in, and it says fp32, which is
     what diffusers loads by default: so all parts agree unless `torch_dtype` asks otherwise.
+
+    Args:
+        recipe: As `load_recipe` reads it.
+        runs: Folder that holds the stages' exports.
+        target: Folder of the bundle.
+        adapter: Folder of the method's own adapter.
+        variants: Folders of the ablation's adapters by name.
     """
-    trained = None if adapter is None else DynaIPAdapter.from_pretrained(adapter)
+    folders = {} if adapter is None else {"adapter": adapter}
+    folders |= {f"variants/{name}": path for name, path in (variants or {}).items()}
+    trained = {place: DynaIPAdapter.from_pretrained(path) for place, path in folders.items()}
     last = "guidance" if (runs / "guidance" / "export").is_dir() else "base"
     transformer = FluxTransformer2DModel.from_pretrained(_export(runs, last, "transformer"))
     pipeline = assemble(recipe, runs, transformer)
@@ -126,8 +142,8 @@ def bundle(recipe: dict[str, Any], runs: Path, target: Path, adapter: Path | Non
     for part in encoders:
         path = target / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
-    if trained is not None:
-        trained.to(torch.bfloat16).save_pretrained(target / "adapter")
+    for place, each in trained.items():
+        each.to(torch.bfloat16).save_pretrained(target / place)
 
 
 def unbundle(source: Path, runs: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -294,12 +295,13 @@ def test_a_linear_probe_finds_what_is_there_and_nothing_else() -> None:
     wanted[:10], blank = -1, rng.integers(0, 4, 100)
     found = linear_accuracies(
         np.hstack([fit, noise]),
-        {"there": known, "not there": rng.integers(0, 4, 400)},
+        {"there": known, "not there": rng.integers(0, 4, 400), "not asked": known},
         np.hstack([trial, other]),
-        {"there": wanted, "not there": blank},
+        {"there": wanted, "not there": blank, "not asked": np.full(100, -1)},
     )
     assert found["there"] == 1
     assert abs(found["not there"] - 0.25) < 0.15
+    assert math.isnan(found["not asked"])
 
 
 def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ import typer
 from rich.console import Console
 
 from dynaip.apps.cli.drawing import progress_bar
-from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder
+from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder, named_folders
+from dynaip.pipeline.bundle import shipped_adapters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from diffusers import FluxPipeline
     from rich.progress import Progress, TaskID
 
@@ -32,8 +31,11 @@ def experiment(
     ],
     adapters: Annotated[
         list[str],
-        typer.Option("--adapter", help="NAME=FOLDER, repeat for each; the first is the method's."),
-    ],
+        typer.Option(
+            "--adapter",
+            help="NAME=FOLDER, repeat for each; the first is the method's. Else the model's own.",
+        ),
+    ] = [],  # noqa: B006
     model: Annotated[
         Path | None, typer.Option(help="Folder of a pipeline trained on Toyland; else the bundle.")
     ] = None,
@@ -67,8 +69,10 @@ def experiment(
         raise ValueError(
             f"There is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}, or all."
         )
-    folders = _named(adapters)
     folder = model or miniature_folder()
+    folders = named_folders("--adapter", adapters) or shipped_adapters(folder)
+    if not folders:
+        raise ValueError(f"There is no adapter in {folder}; give one as --adapter NAME=FOLDER.")
     reader = Probe.from_pretrained(probe)
     marks = {"dynaip": dynaip.__version__, "probe": hash_weights(probe), "seed": seed}
     finder = None
@@ -123,19 +127,6 @@ def _methods(pipe: FluxPipeline, steps: int) -> tuple[PerSubject, ...]:
     return tuple(
         method(SubjectFit(method=name, steps=steps, learning_rate=RATES[name])) for name in METHODS
     )
-
-
-def _named(adapters: list[str]) -> Mapping[str, Path]:
-    """Folders by name, in the order given."""
-    folders = {}
-    for entry in adapters:
-        name, _, path = entry.partition("=")
-        if not name or not path:
-            raise ValueError(f"--adapter is NAME=FOLDER; got {entry!r}.")
-        if not Path(path).is_dir():
-            raise ValueError(f"There is no adapter in {path}; check --adapter {name}.")
-        folders[name] = Path(path)
-    return folders
 
 
 def _write_rows(rows: list[dict[str, Any]], path: Path) -> None:

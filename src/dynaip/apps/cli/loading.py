@@ -80,6 +80,23 @@ def adapter_location(adapter: str | None, model: str | None) -> str:
     return str(own)
 
 
+def named_folders(option: str, entries: list[str]) -> dict[str, Path]:
+    """Folders of adapters by name, in the order given: `NAME=FOLDER`.
+
+    Raises:
+        ValueError: An entry is not of this form, or its folder is not there.
+    """
+    folders = {}
+    for entry in entries:
+        name, _, path = entry.partition("=")
+        if not name or not path:
+            raise ValueError(f"{option} is NAME=FOLDER; got {entry!r}.")
+        if not Path(path).is_dir():
+            raise ValueError(f"There is no adapter in {path}; check {option} {name}.")
+        folders[name] = Path(path)
+    return folders
+
+
 def quiet_libraries() -> None:
     """Keeps remarks that nobody can act on out of the terminal; call before loading.
 

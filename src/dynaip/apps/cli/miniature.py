@@ -90,13 +90,19 @@ def bundle(
     adapter: Annotated[
         Path | None, typer.Option(help="Folder of an adapter trained on it, to go with it.")
     ] = None,
+    variants: Annotated[
+        list[str],
+        typer.Option("--variant", help="NAME=FOLDER, repeat: an ablation's adapter, to go along."),
+    ] = [],  # noqa: B006
 ) -> None:
     """Put the trained stages together into a folder that FluxPipeline opens, in 16 bit."""
     from rich.console import Console
 
+    from dynaip.apps.cli.loading import named_folders
     from dynaip.miniature import recipe as recipes
 
-    recipes.bundle(recipes.load_recipe(recipe), runs, target, adapter)
+    others = named_folders("--variant", variants)
+    recipes.bundle(recipes.load_recipe(recipe), runs, target, adapter, others)
     Console().print(f"The miniature is in {target}.")
 
 
