@@ -76,16 +76,34 @@ def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
     return ", ".join(phrases).replace("_", " ")
 
 
+def factor_values(spec: toyland.Spec) -> dict[str, str]:
+    """Values of all factors; of several subjects only of those that they share."""
+    values = {name: read(spec) for name, read in SHARED.items()}
+    if len(spec.actors) == 1:
+        (actor,) = spec.actors
+        values |= {name: getattr(actor.concept, name) for name in SPECIFIC}
+        values |= {name: getattr(actor.view, name) for name in ("facing", "posture", "position")}
+    return values
+
+
+def caption_of(
+    spec: toyland.Spec, rng: np.random.Generator, always: Iterable[str] = ()
+) -> tuple[str, set[str]]:
+    """A caption of random factors, and their names."""
+    names = [name for name, share in SHARES.items() if rng.random() < share or name in always]
+    while True:
+        try:
+            return toyland.caption(spec, rng, names), set(names)
+        except ValueError:  # more than a caption's thirty words can name
+            names.pop(int(rng.integers(len(names))))
+
+
 def captioned(
     spec: toyland.Spec, rng: np.random.Generator, always: Iterable[str] = ()
 ) -> tuple[str, str]:
     """A caption of random factors, and the plain list of the same factors."""
-    names = [name for name, share in SHARES.items() if rng.random() < share or name in always]
-    while True:
-        try:
-            return toyland.caption(spec, rng, names), factors_in_words(spec, names)
-        except ValueError:  # more than a caption's thirty words can name
-            names.pop(int(rng.integers(len(names))))
+    caption, names = caption_of(spec, rng, always)
+    return caption, factors_in_words(spec, names)
 
 
 class EncoderTask(nn.Module):

@@ -26,10 +26,11 @@ from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
 from dynaip.miniature.base import BaseTask, GuidanceTask, initialise
 from dynaip.miniature.encoders import EncoderTask
-from dynaip.miniature.tower import TowerTask
+from dynaip.miniature.towers import ImageTowerTask, NamingTask, TextTowerTask
 from dynaip.recipes import read_recipe
 
-STAGES = ("vae", "encoder", "tower", "base", "guidance")
+STAGES = ("vae", "encoder", "image_tower", "text_tower", "base", "guidance")
+TOWERS = {"image_tower": "image_encoder", "text_tower": "text_encoder"}
 ENCODER_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "image_encoder")
 
 
@@ -40,7 +41,7 @@ def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
 
 def build_task(
     stage: str, recipe: dict[str, Any], runs: Path, start: Path | None = None
-) -> AutoencoderTask | EncoderTask | TowerTask | BaseTask:
+) -> AutoencoderTask | EncoderTask | NamingTask | BaseTask:
     """The task of one stage, over the exports of the stages before it.
 
     Args:
@@ -67,10 +68,16 @@ def build_task(
             cache=runs / "cache",
             pool=recipe["pictures"]["pool"],
         )
-    if stage == "tower":
+    if stage == "image_tower":
         torch.manual_seed(0)
         tower = CLIPVisionModel.from_pretrained(_export(runs, "encoder", "image_encoder"))
-        return TowerTask(tower, cache=runs / "cache", pool=recipe["pictures"]["pool"])
+        return ImageTowerTask(tower, cache=runs / "cache", pool=recipe["pictures"]["pool"])
+    if stage == "text_tower":
+        torch.manual_seed(0)
+        return TextTowerTask(
+            CLIPTextModel.from_pretrained(_export(runs, "encoder", "text_encoder")),
+            CLIPTokenizer.from_pretrained(_export(runs, "encoder", "tokenizer")),
+        )
     if stage == "base":
         torch.manual_seed(0)
         transformer = FluxTransformer2DModel(**recipe["transformer"])
@@ -96,16 +103,20 @@ def assemble(
     def load(cls: Any, stage: str, name: str) -> Any:
         return cls.from_pretrained(_export(runs, stage, name))
 
-    tower = "tower" if (runs / "tower" / "export").is_dir() else "encoder"
+    def load_tower(cls: Any, stage: str) -> Any:
+        """As it went on by itself, or else as stage `encoder` left it."""
+        trained = (runs / stage / "export").is_dir()
+        return load(cls, stage if trained else "encoder", TOWERS[stage])
+
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**recipe["scheduler"]),
         vae=load(PatchAutoencoder, "vae", "vae"),
-        text_encoder=load(CLIPTextModel, "encoder", "text_encoder"),
+        text_encoder=load_tower(CLIPTextModel, "text_tower"),
         tokenizer=load(CLIPTokenizer, "encoder", "tokenizer"),
         text_encoder_2=load(T5EncoderModel, "encoder", "text_encoder_2"),
         tokenizer_2=load(T5Tokenizer, "encoder", "tokenizer_2"),
         transformer=transformer,
-        image_encoder=load(CLIPVisionModel, tower, "image_encoder"),
+        image_encoder=load_tower(CLIPVisionModel, "image_tower"),
     )
 
 

@@ -52,7 +52,8 @@ def sheet(
 @app.command()
 def train(
     stage: Annotated[
-        str, typer.Option(help="vae, encoder, tower, base, guidance, or all of them.")
+        str,
+        typer.Option(help="vae, encoder, image_tower, text_tower, base, guidance; or all."),
     ],
     recipe: Recipe = "64px",
     runs: Runs = Path("runs/miniature"),
