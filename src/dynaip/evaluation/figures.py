@@ -12,11 +12,10 @@ from jaxtyping import Bool, Int, Shaped
 
 from dynaip.evaluation.factors import UNANSWERABLE
 from dynaip.evaluation.statistics import cluster_bootstrap_ratio
+from dynaip.miniature.toyland.spec import ABSENT
 
 # A factor that the probe itself reads less reliably than this cannot be measured with it.
 MEASURABLE = 0.9
-# Values that say a detail is not there; such subjects cannot show whether it was kept.
-ABSENT = {"glyph": "", "mark": "none"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ encoder does not see. Neither shows in a loss.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,16 +16,17 @@ from diffusers import FluxPipeline
 from jaxtyping import Float, Int, UInt8
 from transformers import CLIPVisionModel
 
-from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
+from dynaip.evaluation.factors import CONCEPT_FACTORS, UNANSWERABLE, labels, probed_values
 from dynaip.evaluation.figures import Figure
 from dynaip.evaluation.miniature import BASE_PROMPTED, base_trials
 from dynaip.hosts.flow import PromptEncoder
 from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.miniature.toyland import Spec, caption, sample_spec, segment
+from dynaip.miniature.toyland.spec import ABSENT
 
-ENCODERS = ("text encoders", "image encoder")
+ENCODERS = ("T5's tokens", "CLIP's pooled vector", "image encoder")
 STREAM = 13
-SEEN = (*CONCEPT_FACTORS, "facing", "posture", "light")
+READ = (*CONCEPT_FACTORS, "facing", "posture", "light")
 # Pictures and prompts that the probes are fitted to, for each one that they are tried on.
 SHARE = 8
 # Of the mean variance of a feature.
@@ -50,14 +51,15 @@ def layer_features(
 @torch.no_grad()
 def prompt_features(
     pipe: FluxPipeline, prompts: Sequence[str], batch_size: int = 256
-) -> Float[np.ndarray, "b d"]:
-    """Mean and maximum over T5's tokens, beside CLIP's pooled vector."""
+) -> tuple[Float[np.ndarray, "b d_text"], Float[np.ndarray, "b d_pooled"]]:
+    """Mean and maximum over T5's tokens; CLIP's pooled vector."""
     encode = PromptEncoder(pipe)
     parts = []
     for start in range(0, len(prompts), batch_size):
         tokens, pooled = encode(list(prompts[start : start + batch_size]))
-        parts.append(torch.cat([tokens.mean(1), tokens.amax(1), pooled], -1).float().numpy())
-    return np.concatenate(parts)
+        parts.append((torch.cat([tokens.mean(1), tokens.amax(1)], -1), pooled))
+    told, modulating = (torch.cat(each).float().numpy() for each in zip(*parts, strict=True))
+    return told, modulating
 
 
 def linear_accuracies(
@@ -79,14 +81,16 @@ def linear_accuracies(
     found = {}
     for name, values in known.items():
         rows, asked = values >= 0, wanted[name] >= 0
+        if not rows.any() or not asked.any():
+            found[name] = math.nan
+            continue
         targets = np.eye(values.max() + 1)[values[rows]]
         gram = fit[rows].T @ fit[rows]
         gram[np.diag_indices_from(gram)] += RIDGE * rows.sum()
         offset = targets.mean(0)
         weights = np.linalg.solve(gram, fit[rows].T @ (targets - offset))
-        answers = (trial @ weights + offset).argmax(1)
-        right = (answers == wanted[name])[asked]
-        found[name] = float(right.mean()) if len(right) else math.nan
+        said = (trial @ weights + offset).argmax(1)
+        found[name] = float((said == wanted[name])[asked].mean())
     return found
 
 
@@ -97,6 +101,21 @@ def references(
     rngs = [np.random.default_rng([STREAM, seed, index]) for index in range(count)]
     specs = [sample_spec(rng, split=split) for rng in rngs]
     return specs, np.stack([segment(spec, size=size) for spec in specs])
+
+
+def answers(specs: Sequence[Spec], names: Iterable[str]) -> dict[str, Int[np.ndarray, " b"]]:
+    """Index of the value of each factor; a detail that is not there is not asked for."""
+    values = {name: probed_values()[name] for name in names}
+    found = labels(specs, values)
+    for name, absent in ABSENT.items():
+        if name in found:
+            found[name][found[name] == values[name].index(absent)] = UNANSWERABLE
+    return found
+
+
+def chance(name: str) -> float:
+    """Accuracy of a blind guess among the values that are asked for."""
+    return 1 / (len(probed_values()[name]) - (name in ABSENT))
 
 
 def knowledge_figures(
@@ -113,16 +132,16 @@ def knowledge_figures(
     trials = base_trials(count, seed)
     rngs = [np.random.default_rng([STREAM, seed, 1, index]) for index in range(SHARE * count)]
     specs = [sample_spec(rng) for rng in rngs]
-    named = zip(specs, rngs, strict=True)
-    prompts = [caption(spec, rng, name=BASE_PROMPTED) for spec, rng in named]
-    options = probed_values()
-    told = {name: options[name] for name in BASE_PROMPTED if name in options}
-    heard = linear_accuracies(
+    drawn = zip(specs, rngs, strict=True)
+    prompts = [caption(spec, rng, name=BASE_PROMPTED) for spec, rng in drawn]
+    told = [name for name in BASE_PROMPTED if name in probed_values()]
+    known, asked = answers(specs, told), answers([trial.target for trial in trials], told)
+    heard = zip(
         prompt_features(pipe, prompts),
-        labels(specs, told),
         prompt_features(pipe, [trial.prompt for trial in trials]),
-        labels([trial.target for trial in trials], told),
+        strict=True,
     )
+    found = [(linear_accuracies(fitted, known, tried, asked), asked) for fitted, tried in heard]
     on_share()
 
     encoder = cast(CLIPVisionModel, pipe.image_encoder)
@@ -130,9 +149,8 @@ def knowledge_figures(
     for split, subjects in (("train", SHARE * count), ("test", count)):
         specs, pictures = references(split, subjects, seed, encoder.config.image_size)
         on_share()
-        known = labels(specs, {name: options[name] for name in SEEN})
-        sets += [layer_features(encoder, pictures)[-1], known]
-    seen = linear_accuracies(*sets)
+        sets += [layer_features(encoder, pictures)[-1], answers(specs, READ)]
+    found.append((linear_accuracies(*sets), sets[-1]))
     on_share()
     return [
         Figure(
@@ -140,9 +158,9 @@ def knowledge_figures(
             name=name,
             value=accuracy,
             accuracy=accuracy,
-            chance=1 / len(options[name]),
-            count=count,
+            chance=chance(name),
+            count=int((asked[name] != UNANSWERABLE).sum()),
         )
-        for group, accuracies in zip(ENCODERS, (heard, seen), strict=True)
+        for group, (accuracies, asked) in zip(ENCODERS, found, strict=True)
         for name, accuracy in accuracies.items()
     ]

@@ -43,7 +43,7 @@ from dynaip.miniature import toyland
 from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.tokenizers import train_clip_tokenizer, train_t5_tokenizer
 from dynaip.miniature.toyland.captions import SHARES
-from dynaip.miniature.toyland.spec import SPECIFIC
+from dynaip.miniature.toyland.spec import ABSENT, SPECIFIC
 
 # Of the list that T5 writes: two subjects with most of their factors.
 TARGET_TOKENS = 64
@@ -71,18 +71,23 @@ def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
             values |= {"facing": actor.view.facing, "posture": actor.view.posture}
         if "pattern" not in named or actor.concept.pattern == "plain":
             del values["pattern_scale"]
-        silent = {name for name in ("glyph", "mark") if values[name] in ("", "none")}
+        silent = {name for name, absent in ABSENT.items() if values[name] == absent}
         phrases += [f"{k} {v}" for k, v in values.items() if k in named and k not in silent]
     return ", ".join(phrases).replace("_", " ")
 
 
 def factor_values(spec: toyland.Spec) -> dict[str, str]:
-    """Values of all factors; of several subjects only of those that they share."""
+    """Values of all factors; of several subjects only of those that they share.
+
+    A plain subject has no scale of its pattern.
+    """
     values = {name: read(spec) for name, read in SHARED.items()}
     if len(spec.actors) == 1:
         (actor,) = spec.actors
         values |= {name: getattr(actor.concept, name) for name in SPECIFIC}
         values |= {name: getattr(actor.view, name) for name in ("facing", "posture", "position")}
+        if actor.concept.pattern == "plain":
+            del values["pattern_scale"]
     return values
 
 
@@ -254,13 +259,13 @@ class CaptionedPictures(Dataset[dict[str, Any]]):
         self.cache = PictureCache(cache, f"encoder-{seed}", pool, size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        spec, alone = self.scene(index % self.pool)
+        spec, alone = self.pooled(index % self.pool)
         rng = np.random.default_rng([self.seed, 2, index])
         caption, factors = captioned(spec, rng, always=SPECIFIC if alone else ())
         image = self.picture(index % self.pool)
         return {"image": image, "caption": caption, "factors": factors}
 
-    def scene(self, index: int) -> tuple[toyland.Spec, bool]:
+    def pooled(self, index: int) -> tuple[toyland.Spec, bool]:
         """What a picture of the pool shows, and whether it is a subject alone on white."""
         rng = np.random.default_rng([self.seed, 1, index])
         alone = rng.random() < 2 / 3
@@ -269,7 +274,7 @@ class CaptionedPictures(Dataset[dict[str, Any]]):
 
     def picture(self, index: int) -> UInt8[np.ndarray, "y x 3"]:
         """A picture of the pool, drawn once."""
-        spec, alone = self.scene(index)
+        spec, alone = self.pooled(index)
 
         def draw() -> UInt8[np.ndarray, "y x 3"]:
             if alone:

@@ -31,7 +31,7 @@ from dynaip.recipes import read_recipe
 
 STAGES = ("vae", "encoder", "image_tower", "text_tower", "base", "guidance")
 TOWERS = {"image_tower": "image_encoder", "text_tower": "text_encoder"}
-ENCODER_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "image_encoder")
+ENCODER_PARTS = ("tokenizer", "text_encoder_2", "tokenizer_2")
 
 
 def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
@@ -98,25 +98,24 @@ def build_task(
 def assemble(
     recipe: dict[str, Any], runs: Path, transformer: FluxTransformer2DModel
 ) -> FluxPipeline:
-    """A pipeline of the exports so far around a transformer."""
+    """A pipeline of the exports so far around a transformer.
+
+    Raises:
+        ValueError: A stage before it has not finished.
+    """
 
     def load(cls: Any, stage: str, name: str) -> Any:
         return cls.from_pretrained(_export(runs, stage, name))
 
-    def load_tower(cls: Any, stage: str) -> Any:
-        """As it went on by itself, or else as stage `encoder` left it."""
-        trained = (runs / stage / "export").is_dir()
-        return load(cls, stage if trained else "encoder", TOWERS[stage])
-
     return FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(**recipe["scheduler"]),
         vae=load(PatchAutoencoder, "vae", "vae"),
-        text_encoder=load_tower(CLIPTextModel, "text_tower"),
+        text_encoder=load(CLIPTextModel, "text_tower", "text_encoder"),
         tokenizer=load(CLIPTokenizer, "encoder", "tokenizer"),
         text_encoder_2=load(T5EncoderModel, "encoder", "text_encoder_2"),
         tokenizer_2=load(T5Tokenizer, "encoder", "tokenizer_2"),
         transformer=transformer,
-        image_encoder=load_tower(CLIPVisionModel, "image_tower"),
+        image_encoder=load(CLIPVisionModel, "image_tower", "image_encoder"),
     )
 
 
@@ -132,6 +131,7 @@ def bundle(
     Weights are stored as bfloat16; the autoencoder, small and used for measuring, keeps fp32. A
     config of transformers names the precision its model is loaded in, and it says fp32, which is
     what diffusers loads by default: so all parts agree unless `torch_dtype` asks otherwise.
+    Adapters that an earlier bundle left in `target` are removed: they were for another base.
 
     Args:
         recipe: As `load_recipe` reads it.
@@ -139,7 +139,13 @@ def bundle(
         target: Folder of the bundle.
         adapter: Folder of the method's own adapter.
         variants: Folders of the ablation's adapters by name.
+
+    Raises:
+        ValueError: A stage has not finished, a folder holds no adapter, or a variant's name is
+            `full` or a path.
     """
+    if wrong := [name for name in variants or {} if name == "full" or Path(name).name != name]:
+        raise ValueError(f"A variant cannot be called {wrong[0]!r}; choose a plain name.")
     folders = {} if adapter is None else {"adapter": adapter}
     folders |= {f"variants/{name}": path for name, path in (variants or {}).items()}
     trained = {place: DynaIPAdapter.from_pretrained(path) for place, path in folders.items()}
@@ -153,6 +159,8 @@ def bundle(
     for part in encoders:
         path = target / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
+    for place in ("adapter", "variants"):
+        shutil.rmtree(target / place, ignore_errors=True)
     for place, each in trained.items():
         each.to(torch.bfloat16).save_pretrained(target / place)
 
@@ -166,12 +174,13 @@ def unbundle(source: Path, runs: Path) -> None:
         ValueError: The bundle lacks a part, or a run is already there.
     """
     parts = {name: runs / "encoder" / "export" / name for name in ENCODER_PARTS}
+    parts |= {part: runs / stage / "export" / part for stage, part in TOWERS.items()}
     parts |= {"vae": runs / "vae" / "export" / "vae"}
     parts |= {"transformer": runs / "base" / "export" / "transformer"}
     if missing := sorted(name for name in parts if not (source / name).is_dir()):
         raise ValueError(f"{source} is not a bundle: it lacks {', '.join(missing)}.")
-    if there := sorted(str(target) for target in parts.values() if target.exists()):
-        raise ValueError(f"{there[0]} is already there; choose another --runs.")
+    if there := [runs / stage for stage in STAGES if (runs / stage / "export").exists()]:
+        raise ValueError(f"{there[0] / 'export'} is already there; choose another --runs.")
     for name, target in parts.items():
         shutil.copytree(source / name, target)
 

@@ -2,11 +2,11 @@
 
 What the image tower does not see, no adapter can carry; what the text tower's pooled vector does
 not say, FLUX's modulation cannot act on. CLIP saw 400 million pictures; contrast and captions of
-80 000 taught these two a third of the categories, a seventh of the letters, and not which way a
-subject faces (docs/log.md). So after the encoders have been trained together, the towers go on with
-the truth of the rendered world: a linear head for each factor. The image tower is shown what
-DynaIP's references are, cut-out subjects on white; the text tower reads captions. T5 stays as it
-is.
+80 000 taught this image tower a third of the categories and a seventh of the letters, and its
+pooled vector hardly said which way a subject faces (docs/log.md). So after the encoders have been
+trained together, the towers go on with the truth of the rendered world: a linear head for each
+factor. The image tower is shown what DynaIP's references are, cut-out subjects on white; the text
+tower reads captions. T5 stays as it is.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 from dynaip.hosts.vision import clip_pixels, stack_pictures
 from dynaip.miniature import toyland
 from dynaip.miniature.encoders import CaptionedPictures, caption_of, factor_values
-from dynaip.miniature.toyland.spec import FACTORS
+from dynaip.miniature.toyland.spec import ABSENT, FACTORS
 
 # All that can be seen of a subject cut out of its picture: not where it was, nor in which scene.
-SEEN = tuple(name for name in FACTORS if name not in ("position", "scene"))
+ON_WHITE = tuple(name for name in FACTORS if name not in ("position", "scene"))
 UNNAMED = -1
-ABSENT = {"glyph": "", "mark": "none"}
+# In pixels.
 LARGEST_SHIFT = 4
+# Held-out subjects.
 TESTED = 512
 
 
 class NamingTask(nn.Module):
     """A tower and a linear head for each factor; see the module's text.
+
+    A batch holds `factors` (b, number of names), the index of each factor's value or `UNNAMED`
+    where nothing is asked, and what `read` takes: `images` (b, 3, y, x) or `tokens` (b, n).
 
     Args:
         features: Width of what the heads read.
@@ -58,6 +62,7 @@ class NamingTask(nn.Module):
         raise NotImplementedError
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Stacks samples."""
         raise NotImplementedError
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -72,6 +77,7 @@ class NamingTask(nn.Module):
             shares[name] = right.sum() / asked.sum().clamp(min=1)
         return {"loss": torch.stack(losses).sum(), **shares}
 
+    @torch.no_grad()
     def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
         """Share named right of held-out subjects."""
         device = batch["factors"].device
@@ -79,7 +85,9 @@ class NamingTask(nn.Module):
             name: value.to(device) if isinstance(value, Tensor) else value
             for name, value in self._held_out_batch.items()
         }
-        shares = self.forward(held_out)
+        # Eager: this batch is of another size than those that are compiled for.
+        with torch.compiler.set_stance("force_eager"):
+            shares = self.forward(held_out)
         return {f"held_out_{name}": shares[name].item() for name in self.heads}
 
     @cached_property
@@ -100,7 +108,7 @@ class ImageTowerTask(NamingTask):
     """
 
     def __init__(self, encoder: CLIPVisionModel, *, cache: Path, pool: int) -> None:
-        super().__init__(2 * encoder.config.hidden_size, SEEN)
+        super().__init__(2 * encoder.config.hidden_size, ON_WHITE)
         self.image_encoder, self.cache, self.pool = encoder, cache, pool
         self.size = cast(int, encoder.config.image_size)
 
@@ -127,7 +135,10 @@ class ImageTowerTask(NamingTask):
         rng = np.random.default_rng([self.pool, 3])
         specs = [toyland.sample_spec(rng, split="test") for _ in range(TESTED)]
         return [
-            {"image": toyland.segment(spec, 0, self.size), "factors": factor_indices(spec, SEEN)}
+            {
+                "image": toyland.segment(spec, 0, self.size),
+                "factors": factor_indices(spec, ON_WHITE),
+            }
             for spec in specs
         ]
 
@@ -195,14 +206,14 @@ class SubjectsOnWhite(Dataset[dict[str, Any]]):
     def __init__(self, seed: int, *, size: int, pool: int, cache: Path) -> None:
         self.seed = seed
         self.pictures = CaptionedPictures(seed, size=size, pool=pool, cache=cache)
-        self.alone = [index for index in range(pool) if self.pictures.scene(index)[1]]
+        self.alone = [index for index in range(pool) if self.pictures.pooled(index)[1]]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         picture = self.alone[index % len(self.alone)]
         rng = np.random.default_rng([self.seed, 3, index])
         image = _shifted(self.pictures.picture(picture), rng)
-        spec, _ = self.pictures.scene(picture)
-        return {"image": image, "factors": factor_indices(spec, SEEN)}
+        spec, _ = self.pictures.pooled(picture)
+        return {"image": image, "factors": factor_indices(spec, ON_WHITE)}
 
 
 class Captions(Dataset[dict[str, Any]]):
@@ -223,7 +234,7 @@ def _sayable(spec: toyland.Spec, told: set[str]) -> set[str]:
     """Without what a caption passes over: details that are not there, how fine no pattern is."""
     values = factor_values(spec)
     silent = {name for name, absent in ABSENT.items() if values.get(name) == absent}
-    if "pattern" not in told or values.get("pattern") == "plain":
+    if "pattern" not in told:
         silent.add("pattern_scale")
     return told - silent
 

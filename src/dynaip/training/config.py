@@ -44,7 +44,7 @@ class TrainingConfig:
         compile: Compile the task's forward pass with `torch.compile`.
         seed: Sample `i` of the run is a function of `(seed, i)`.
         log_every: Steps between rows of `log.jsonl`.
-        diagnose_every: Steps between the task's own diagnostics, 0 for none.
+        diagnose_every: Steps between the task's own diagnostics, also made at the end; 0 for none.
         sample_every: Steps between sample pictures, 0 for none.
         checkpoint_minutes: Minutes between checkpoints.
         checkpoints_kept: How many checkpoints stay on disk.

@@ -127,9 +127,11 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
                 average.update(parameters, step)
             bar.update()
 
-            if log and (step % config.log_every == 0 or step == config.steps):
+            last = step == config.steps
+            due = bool(config.diagnose_every) and (step % config.diagnose_every == 0 or last)
+            if log and (step % config.log_every == 0 or due or last):
                 row = {name: value.detach() for name, value in output.items()}
-                if config.diagnose_every and step % config.diagnose_every == 0:
+                if due:
                     with accelerator.autocast():
                         row |= task.diagnose(batch)
                 log.write(step, {**row, "gradient_norm": norm}, config)

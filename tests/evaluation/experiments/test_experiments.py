@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from dynaip.evaluation.experiments.laboratory import PerSubject
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Request, Use
-from dynaip.evaluation.knowledge import linear_accuracies
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast
 from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast
@@ -285,23 +283,6 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     again = [jsonable(row) for row in EXPERIMENTS["table"](lab)]
     assert all(row.items() <= old.items() for row, old in zip(again, found["table"], strict=True))
     assert sorted(path.name for path in tmp_path.rglob("pictures/**/*.png")) == before
-
-
-def test_a_linear_probe_finds_what_is_there_and_nothing_else() -> None:
-    rng = np.random.default_rng(0)
-    known, wanted = (rng.integers(0, 4, count) for count in (400, 100))
-    noise, other = rng.normal(size=(400, 6)), rng.normal(size=(100, 6))
-    fit, trial = np.eye(4)[known] + 0.1 * noise[:, :4], np.eye(4)[wanted] + 0.1 * other[:, :4]
-    wanted[:10], blank = -1, rng.integers(0, 4, 100)
-    found = linear_accuracies(
-        np.hstack([fit, noise]),
-        {"there": known, "not there": rng.integers(0, 4, 400), "not asked": known},
-        np.hstack([trial, other]),
-        {"there": wanted, "not there": blank, "not asked": np.full(100, -1)},
-    )
-    assert found["there"] == 1
-    assert abs(found["not there"] - 0.25) < 0.15
-    assert math.isnan(found["not asked"])
 
 
 def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:

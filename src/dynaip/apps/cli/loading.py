@@ -93,6 +93,8 @@ def named_folders(option: str, entries: list[str]) -> dict[str, Path]:
             raise ValueError(f"{option} is NAME=FOLDER; got {entry!r}.")
         if not Path(path).is_dir():
             raise ValueError(f"There is no adapter in {path}; check {option} {name}.")
+        if name in folders:
+            raise ValueError(f"{option} {name} is given twice; choose two names.")
         folders[name] = Path(path)
     return folders
 

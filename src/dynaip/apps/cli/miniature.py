@@ -66,7 +66,7 @@ def train(
     from rich.console import Console
 
     from dynaip.evaluation.generation import hash_weights
-    from dynaip.miniature.recipe import STAGES, build_task, load_recipe
+    from dynaip.miniature.recipe import STAGES, TOWERS, build_task, load_recipe
     from dynaip.training.config import TrainingConfig
     from dynaip.training.loop import train as run
 
@@ -79,6 +79,8 @@ def train(
         identity = {"stage": name, **{k: v for k, v in values.items() if k != "train"}}
         if start is not None:
             identity["start"] = hash_weights(start)
+        if name in TOWERS:
+            identity["start"] = hash_weights(runs / "encoder" / "export" / TOWERS[name])
         export = run(task, TrainingConfig.from_dict(settings), runs / name, identity=identity)
         Console().print(f"Stage {name}: the weights are in {export}.")
 

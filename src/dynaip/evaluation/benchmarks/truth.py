@@ -21,10 +21,11 @@ from dynaip.evaluation.benchmarks.results import Results, Wanted
 from dynaip.evaluation.benchmarks.toyland import perfect_answer, truth_of
 from dynaip.evaluation.crops import Box, crop
 from dynaip.evaluation.factors import CONCEPT_FACTORS
-from dynaip.evaluation.figures import ABSENT, MEASURABLE
+from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.probe import Probe
 from dynaip.evaluation.scores import ScoreRow
 from dynaip.miniature.toyland import render
+from dynaip.miniature.toyland.spec import ABSENT
 from dynaip.pictures import on_white, open_picture, square
 
 PROTOCOL = "truth"

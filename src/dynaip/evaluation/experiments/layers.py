@@ -9,10 +9,11 @@ from transformers import CLIPVisionModel
 
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
-from dynaip.evaluation.factors import labels, probed_values
 from dynaip.evaluation.knowledge import (
-    SEEN,
+    READ,
     SHARE,
+    answers,
+    chance,
     layer_features,
     linear_accuracies,
     references,
@@ -22,11 +23,10 @@ from dynaip.evaluation.knowledge import (
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """Accuracy of each factor on references of held-out subjects, from every layer's features."""
     encoder = cast(CLIPVisionModel, laboratory.pipe.image_encoder)
-    values = {name: probed_values()[name] for name in SEEN}
     sets = []
     for split, count in (("train", SHARE * laboratory.count), ("test", laboratory.count)):
         specs, pictures = references(split, count, laboratory.seed, laboratory.reference_size)
-        sets.append((layer_features(encoder, pictures), labels(specs, values)))
+        sets.append((layer_features(encoder, pictures), answers(specs, READ)))
     (fitted, known), (tried, wanted) = sets
     taps = DynaIPAdapter.from_pretrained(laboratory.adapters[laboratory.first]).config.layers
     for layer, (features, others) in enumerate(zip(fitted, tried, strict=True)):
@@ -37,5 +37,5 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
             "base": laboratory.base.identity["base"],
             "pictures": laboratory.count,
             "accuracy": linear_accuracies(features, known, others, wanted),
-            "chance": {name: 1 / len(options) for name, options in values.items()},
+            "chance": {name: chance(name) for name in READ},
         }

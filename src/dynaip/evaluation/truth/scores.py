@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dynaip.evaluation.figures import ABSENT, MEASURABLE, Reading
+from dynaip.evaluation.figures import MEASURABLE, Reading
 from dynaip.evaluation.statistics import Interval, Statistic, cluster_bootstrap
+from dynaip.miniature.toyland.spec import ABSENT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,9 @@ AGNOSTIC: dict[str, tuple[str, ...]] = {
 
 FACTORS: dict[str, tuple[str, ...]] = {**SPECIFIC, **AGNOSTIC}
 
+ABSENT = {"glyph": "", "mark": "none"}
+"""Values that say a detail is not there: no caption names them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Concept:
