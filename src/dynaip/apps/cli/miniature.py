@@ -79,8 +79,12 @@ def train(
         identity = {"stage": name, **{k: v for k, v in values.items() if k != "train"}}
         if start is not None:
             identity["start"] = hash_weights(start)
+        # A run does not go on over encoders that were trained anew.
         if name in TOWERS:
             identity["start"] = hash_weights(runs / "encoder" / "export" / TOWERS[name])
+        if name == "base":
+            made = ("encoder", *TOWERS)
+            identity["encoders"] = [hash_weights(runs / each / "export") for each in made]
         export = run(task, TrainingConfig.from_dict(settings), runs / name, identity=identity)
         Console().print(f"Stage {name}: the weights are in {export}.")
 
