@@ -145,9 +145,9 @@ def knowledge_figures(
     on_share()
 
     encoder = cast(CLIPVisionModel, pipe.image_encoder)
-    sets = []
+    size, sets = cast(int, encoder.config.image_size), []
     for split, subjects in (("train", SHARE * count), ("test", count)):
-        specs, pictures = references(split, subjects, seed, encoder.config.image_size)
+        specs, pictures = references(split, subjects, seed, size)
         on_share()
         sets += [layer_features(encoder, pictures)[-1], answers(specs, READ)]
     found.append((linear_accuracies(*sets), sets[-1]))

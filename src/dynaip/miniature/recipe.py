@@ -26,7 +26,7 @@ from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
 from dynaip.miniature.base import BaseTask, GuidanceTask, initialise
 from dynaip.miniature.encoders import EncoderTask
-from dynaip.miniature.towers import ImageTowerTask, NamingTask, TextTowerTask
+from dynaip.miniature.towers import ImageTowerTask, TextTowerTask
 from dynaip.recipes import read_recipe
 
 STAGES = ("vae", "encoder", "image_tower", "text_tower", "base", "guidance")
@@ -41,7 +41,7 @@ def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
 
 def build_task(
     stage: str, recipe: dict[str, Any], runs: Path, start: Path | None = None
-) -> AutoencoderTask | EncoderTask | NamingTask | BaseTask:
+) -> AutoencoderTask | EncoderTask | ImageTowerTask | TextTowerTask | BaseTask:
     """The task of one stage, over the exports of the stages before it.
 
     Args:
