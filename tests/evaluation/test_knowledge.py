@@ -54,7 +54,9 @@ def test_the_miniature_s_encoders_know_the_scene() -> None:
     known = {(figure.group, figure.name): figure for figure in figures}
     assert {group for group, _ in known} == set(ENCODERS)
     assert len(shares) == 4
-    assert known["T5's tokens", "scene"].value > 0.5
+    for group in ("T5's tokens", "CLIP's pooled vector"):
+        assert known[group, "scene"].value > 0.5
+        assert known[group, "category"].value > 0.5
     assert known["image encoder", "main_colour"].value > 0.3
     assert ("image encoder", "scene") not in known
     assert known[ENCODERS[0], "glyph"].count < known[ENCODERS[0], "scene"].count == 40
