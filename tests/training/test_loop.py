@@ -235,3 +235,13 @@ def test_unknown_settings_are_refused() -> None:
         TrainingConfig.from_dict({"steps": 1})
     with pytest.raises(ValueError, match="schedule"):
         TrainingConfig(steps=1, batch_size=1, schedule="linear")
+
+
+def test_a_run_is_diagnosed_at_its_intervals_and_at_its_end(tmp_path: Path) -> None:
+    """Whatever the log's own interval is."""
+    task = Regression()
+    task.diagnose = lambda batch: {"dear": float(len(batch["x"]))}
+    train(task, dataclasses.replace(CONFIG, log_every=5, diagnose_every=3), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [3, 5, 6, 8]
+    assert [row["step"] for row in rows if "dear" in row] == [3, 6, 8]
