@@ -7,11 +7,10 @@ import math
 import numpy as np
 
 import dynaip
-from dynaip.evaluation.factors import UNANSWERABLE
+from dynaip.evaluation.factors import UNANSWERABLE, blind_guess, probed_values
 from dynaip.evaluation.knowledge import (
     ENCODERS,
     answers,
-    chance,
     knowledge_figures,
     linear_accuracies,
 )
@@ -44,8 +43,8 @@ def test_details_that_are_not_there_are_not_asked_for() -> None:
     assert any(silent)
     assert ((found["glyph"] == UNANSWERABLE) == np.array(silent)).all()
     assert ((found["mark"] == UNANSWERABLE) == [each.mark == "none" for each in concepts]).all()
-    assert chance("glyph") == 1 / 25
-    assert chance("scene") == 1 / 6
+    assert blind_guess("glyph", probed_values()["glyph"]) == 1 / 25
+    assert blind_guess("scene", probed_values()["scene"]) == 1 / 6
 
 
 def test_the_miniature_s_encoders_know_the_scene() -> None:

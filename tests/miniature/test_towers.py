@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from dynaip.miniature import toyland
 from dynaip.miniature.tokenizers import train_clip_tokenizer
@@ -23,6 +24,8 @@ from dynaip.miniature.towers import (
     SubjectsOnWhite,
     TextTowerTask,
     factor_indices,
+    seen_in,
+    told_in,
 )
 from dynaip.miniature.toyland.spec import FACTORS
 
@@ -31,16 +34,7 @@ SHARED = {"scene", "light", "light_colour", "style"}
 
 @pytest.fixture
 def image_tower(tmp_path: Path) -> ImageTowerTask:
-    config = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=32,
-        patch_size=16,
-    )
-    torch.manual_seed(0)
-    return ImageTowerTask(CLIPVisionModel(config), cache=tmp_path, pool=6)
+    return ImageTowerTask(tiny.image_encoder(), cache=tmp_path, pool=6)
 
 
 @pytest.fixture
@@ -84,10 +78,11 @@ def test_subjects_on_white_are_shown_shifted_with_their_factors(
     assert (told["light"], told["style"]) == (spec.light.direction, spec.style)
     edge = (LARGEST_SHIFT, LARGEST_SHIFT)
     picture = dataset.pictures.picture(dataset.alone[0])
-    assert np.array_equal(picture, toyland.segment(spec, 0, 32))
+    assert np.array_equal(picture, toyland.segment(spec, 0, image_tower.size))
     wide = np.pad(picture, (edge, edge, (0, 0)), constant_values=255)
     shifts = itertools.product(range(2 * LARGEST_SHIFT + 1), repeat=2)
-    assert any(np.array_equal(first["image"], wide[y : y + 32, x : x + 32]) for y, x in shifts)
+    side = image_tower.size
+    assert any(np.array_equal(first["image"], wide[y : y + side, x : x + side]) for y, x in shifts)
 
 
 def test_a_caption_is_asked_for_what_it_says() -> None:
@@ -110,14 +105,14 @@ def test_a_caption_is_asked_for_what_it_says() -> None:
 def test_of_several_subjects_only_what_they_share_is_asked() -> None:
     for count in (2, 3):
         spec = toyland.sample_spec(np.random.default_rng(count), subjects=count)
-        assert set(named(factor_indices(spec, FACTORS), tuple(FACTORS))) == SHARED
+        assert set(named(factor_indices(told_in(spec, FACTORS), FACTORS), tuple(FACTORS))) == SHARED
 
 
 def test_a_plain_subject_is_not_asked_how_fine_its_pattern_is() -> None:
     found = Counter()
     for seed in range(40):
         spec = toyland.sample_spec(np.random.default_rng(seed))
-        told = named(factor_indices(spec, ON_WHITE), ON_WHITE)
+        told = named(factor_indices(seen_in(spec), ON_WHITE), ON_WHITE)
         found[told["pattern"] == "plain", "pattern_scale" in told] += 1
     assert found.keys() == {(True, False), (False, True)}
 

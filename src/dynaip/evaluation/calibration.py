@@ -10,12 +10,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
 from dynaip.evaluation.analytic import read_letter
-from dynaip.evaluation.factors import UNANSWERABLE
+from dynaip.evaluation.factors import UNANSWERABLE, blind_guess
 from dynaip.evaluation.figures import MEASURABLE, Figure
 from dynaip.evaluation.miniature import Trial, read
 from dynaip.evaluation.probe import Probe
 from dynaip.evaluation.statistics import cluster_bootstrap_ratio
-from dynaip.evaluation.truth.scores import chance_of
 from dynaip.miniature.toyland import render
 from dynaip.miniature.toyland.palette import NAMED
 
@@ -93,7 +92,7 @@ def calibrate_probes(
                     name: float((answer[counted] == truths).mean())
                     for name, answer in answers.items()
                 },
-                chance=chance_of(first, factor),
+                chance=blind_guess(factor, first.values[factor]),
                 disagreement=float(apart[counted].mean()),
                 count=int(counted.sum()),
                 analytic=analytic,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from dynaip.miniature.toyland import FACTORS, Spec
+from dynaip.miniature.toyland.spec import ABSENT, factor_values
 
 # Concept-specific factors belong to the subject and should come from the reference ...
 CONCEPT_FACTORS = ("category", "main_colour", "second_colour", "pattern", "glyph", "mark")
@@ -33,15 +34,8 @@ def probed_values() -> dict[str, tuple[str, ...]]:
 
 def truth(spec: Spec, subject: int = 0) -> dict[str, str]:
     """The value of every probed factor of one subject and its picture."""
-    actor = spec.actors[subject]
-    return {
-        **{name: getattr(actor.concept, name) for name in CONCEPT_FACTORS},
-        **{name: getattr(actor.view, name) for name in ("facing", "posture", "position")},
-        "scene": spec.scene,
-        "light": spec.light.direction,
-        "light_colour": spec.light.colour,
-        "style": spec.style,
-    }
+    values = factor_values(spec, subject)
+    return {name: values[name] for name in (*CONCEPT_FACTORS, *PICTURE_FACTORS)}
 
 
 def labels(
@@ -63,3 +57,18 @@ def labels(
         )
         for name, options in values.items()
     }
+
+
+def asked(
+    factor: str, truths: Int[np.ndarray, " b"], options: Sequence[str]
+) -> Bool[np.ndarray, " b"]:
+    """Where the question makes sense: the value can be named, and the detail is there."""
+    named = truths != UNANSWERABLE
+    if factor in ABSENT:
+        named &= truths != options.index(ABSENT[factor])
+    return named
+
+
+def blind_guess(factor: str, options: Sequence[str]) -> float:
+    """One over the number of answers, without the one that says a detail is absent."""
+    return 1 / (len(options) - (factor in ABSENT))

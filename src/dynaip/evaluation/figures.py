@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from dynaip.evaluation.factors import UNANSWERABLE
+from dynaip.evaluation.factors import asked, blind_guess
 from dynaip.evaluation.statistics import cluster_bootstrap_ratio
-from dynaip.miniature.toyland.spec import ABSENT
 
 # A factor that the probe itself reads less reliably than this cannot be measured with it.
 MEASURABLE = 0.9
@@ -101,10 +100,7 @@ class Reading:
 
     def counted(self, factor: str) -> Bool[np.ndarray, " b"]:
         """Where the question makes sense: the value can be named, and the detail is there."""
-        named = self.truths[factor] != UNANSWERABLE
-        if factor in ABSENT:
-            named &= self.truths[factor] != self.values[factor].index(ABSENT[factor])
-        return named
+        return asked(factor, self.truths[factor], self.values[factor])
 
 
 def factor_figure(
@@ -137,7 +133,6 @@ def factor_figure(
     standard = yardstick.right(factor)[rows].astype(np.float64)
     interval = cluster_bootstrap_ratio(right, standard, reading.clusters[rows])
     best = (ceiling or yardstick).right(factor)[rows]
-    options = len(reading.values[factor]) - (factor in ABSENT)
     return Figure(
         group=group,
         name=name or factor,
@@ -145,7 +140,7 @@ def factor_figure(
         count=int(rows.sum()),
         accuracy=float(right.mean()) if len(right) else None,
         yardstick=float(standard.mean()) if len(standard) else None,
-        chance=1 / options,
+        chance=blind_guess(factor, reading.values[factor]),
         target=target,
         measurable=bool(len(best) and best.mean() >= MEASURABLE),
     )

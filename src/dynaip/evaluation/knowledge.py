@@ -16,13 +16,19 @@ from diffusers import FluxPipeline
 from jaxtyping import Float, Int, UInt8
 from transformers import CLIPVisionModel
 
-from dynaip.evaluation.factors import CONCEPT_FACTORS, UNANSWERABLE, labels, probed_values
+from dynaip.evaluation.factors import (
+    CONCEPT_FACTORS,
+    UNANSWERABLE,
+    asked,
+    blind_guess,
+    labels,
+    probed_values,
+)
 from dynaip.evaluation.figures import Figure
 from dynaip.evaluation.miniature import BASE_PROMPTED, base_trials
 from dynaip.hosts.flow import PromptEncoder
 from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.miniature.toyland import Spec, caption, sample_spec, segment
-from dynaip.miniature.toyland.spec import ABSENT
 
 ENCODERS = ("T5's tokens", "CLIP's pooled vector", "image encoder")
 STREAM = 13
@@ -80,8 +86,8 @@ def linear_accuracies(
     fit, trial = ((each - mean) / deviation for each in (features, others))
     found = {}
     for name, values in known.items():
-        rows, asked = values >= 0, wanted[name] >= 0
-        if not rows.any() or not asked.any():
+        rows, tried = values >= 0, wanted[name] >= 0
+        if not rows.any() or not tried.any():
             found[name] = math.nan
             continue
         targets = np.eye(values.max() + 1)[values[rows]]
@@ -90,7 +96,7 @@ def linear_accuracies(
         offset = targets.mean(0)
         weights = np.linalg.solve(gram, fit[rows].T @ (targets - offset))
         said = (trial @ weights + offset).argmax(1)
-        found[name] = float((said == wanted[name])[asked].mean())
+        found[name] = float((said == wanted[name])[tried].mean())
     return found
 
 
@@ -105,17 +111,11 @@ def references(
 
 def answers(specs: Sequence[Spec], names: Iterable[str]) -> dict[str, Int[np.ndarray, " b"]]:
     """Index of the value of each factor; a detail that is not there is not asked for."""
-    values = {name: probed_values()[name] for name in names}
-    found = labels(specs, values)
-    for name, absent in ABSENT.items():
-        if name in found:
-            found[name][found[name] == values[name].index(absent)] = UNANSWERABLE
-    return found
-
-
-def chance(name: str) -> float:
-    """Accuracy of a blind guess among the values that are asked for."""
-    return 1 / (len(probed_values()[name]) - (name in ABSENT))
+    options = {name: probed_values()[name] for name in names}
+    return {
+        name: np.where(asked(name, truths, options[name]), truths, UNANSWERABLE)
+        for name, truths in labels(specs, options).items()
+    }
 
 
 def knowledge_figures(
@@ -135,13 +135,13 @@ def knowledge_figures(
     drawn = zip(specs, rngs, strict=True)
     prompts = [caption(spec, rng, name=BASE_PROMPTED) for spec, rng in drawn]
     told = [name for name in BASE_PROMPTED if name in probed_values()]
-    known, asked = answers(specs, told), answers([trial.target for trial in trials], told)
+    known, wanted = answers(specs, told), answers([trial.target for trial in trials], told)
     heard = zip(
         prompt_features(pipe, prompts),
         prompt_features(pipe, [trial.prompt for trial in trials]),
         strict=True,
     )
-    found = [(linear_accuracies(fitted, known, tried, asked), asked) for fitted, tried in heard]
+    found = [(linear_accuracies(fitted, known, tried, wanted), wanted) for fitted, tried in heard]
     on_share()
 
     encoder = cast(CLIPVisionModel, pipe.image_encoder)
@@ -158,9 +158,9 @@ def knowledge_figures(
             name=name,
             value=accuracy,
             accuracy=accuracy,
-            chance=chance(name),
-            count=int((asked[name] != UNANSWERABLE).sum()),
+            chance=blind_guess(name, probed_values()[name]),
+            count=int((wanted[name] != UNANSWERABLE).sum()),
         )
-        for group, (accuracies, asked) in zip(ENCODERS, found, strict=True)
+        for group, (accuracies, wanted) in zip(ENCODERS, found, strict=True)
         for name, accuracy in accuracies.items()
     ]

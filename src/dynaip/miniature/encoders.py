@@ -13,7 +13,7 @@ T5's decoder also reads the list off its tokens (captioning beside contrast, as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,52 +43,41 @@ from dynaip.miniature import toyland
 from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.tokenizers import train_clip_tokenizer, train_t5_tokenizer
 from dynaip.miniature.toyland.captions import SHARES
-from dynaip.miniature.toyland.spec import ABSENT, SPECIFIC
+from dynaip.miniature.toyland.spec import ABSENT, SPECIFIC, factor_values
 
 # Of the list that T5 writes: two subjects with most of their factors.
 TARGET_TOKENS = 64
-SHARED = {
-    "scene": lambda spec: spec.scene,
-    "light": lambda spec: spec.light.direction,
-    "light_colour": lambda spec: spec.light.colour,
-    "style": lambda spec: spec.style,
-}
+# Factors of the whole picture.
+SHARED = ("scene", "light", "light_colour", "style")
 
 
 def factors_in_words(spec: toyland.Spec, names: Iterable[str]) -> str:
     """The named factors of a picture as a plain list: what T5 learns to read out of a caption.
 
-    What belongs to the whole picture comes first. Only what a caption can say is listed: no pattern
-    scale without a pattern, no absent glyph.
+    What belongs to the whole picture comes first, and only what a caption says is listed.
     """
-    named = set(names)
-    phrases = [f"{name} {read(spec)}" for name, read in SHARED.items() if name in named]
-    for index, actor in enumerate(spec.actors):
-        values = {name: getattr(actor.concept, name) for name in SPECIFIC}
-        if spec.action in (None, "next to"):
-            values["position"] = actor.view.position
-        if not (spec.action == "wearing" and index):
-            values |= {"facing": actor.view.facing, "posture": actor.view.posture}
-        if "pattern" not in named or actor.concept.pattern == "plain":
-            del values["pattern_scale"]
-        silent = {name for name, absent in ABSENT.items() if values[name] == absent}
-        phrases += [f"{k} {v}" for k, v in values.items() if k in named and k not in silent]
+    named, values = set(names), factor_values(spec)
+    phrases = [f"{name} {values[name]}" for name in SHARED if name in named]
+    for subject in range(len(spec.actors)):
+        phrases += [f"{name} {value}" for name, value in said_of(spec, subject, named).items()]
     return ", ".join(phrases).replace("_", " ")
 
 
-def factor_values(spec: toyland.Spec) -> dict[str, str]:
-    """Values of all factors; of several subjects only of those that they share.
+def said_of(spec: toyland.Spec, subject: int, named: Container[str]) -> dict[str, str]:
+    """What a caption that names these factors says of one subject.
 
-    A plain subject has no scale of its pattern.
+    Nothing of a detail that is not there, nor of the scale of no pattern, nor of the view where the
+    arrangement gives it away.
     """
-    values = {name: read(spec) for name, read in SHARED.items()}
-    if len(spec.actors) == 1:
-        (actor,) = spec.actors
-        values |= {name: getattr(actor.concept, name) for name in SPECIFIC}
-        values |= {name: getattr(actor.view, name) for name in ("facing", "posture", "position")}
-        if actor.concept.pattern == "plain":
-            del values["pattern_scale"]
-    return values
+    values = factor_values(spec, subject)
+    names = list(SPECIFIC)
+    if spec.action in (None, "next to"):
+        names.append("position")
+    if not (spec.action == "wearing" and subject):
+        names += ["facing", "posture"]
+    if "pattern" not in named or values["pattern"] == "plain":
+        names.remove("pattern_scale")
+    return {n: values[n] for n in names if n in named and values[n] != ABSENT.get(n)}
 
 
 def caption_of(
@@ -265,18 +254,26 @@ class CaptionedPictures(Dataset[dict[str, Any]]):
         image = self.picture(index % self.pool)
         return {"image": image, "caption": caption, "factors": factors}
 
+    def alone(self, index: int) -> bool:
+        """Whether a picture of the pool is a subject alone on white."""
+        return self._kind(index)[1]
+
     def pooled(self, index: int) -> tuple[toyland.Spec, bool]:
         """What a picture of the pool shows, and whether it is a subject alone on white."""
-        rng = np.random.default_rng([self.seed, 1, index])
-        alone = rng.random() < 2 / 3
+        rng, alone = self._kind(index)
         subjects = 1 if alone else int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
         return toyland.sample_spec(rng, subjects=subjects), alone
 
+    def _kind(self, index: int) -> tuple[np.random.Generator, bool]:
+        """The picture's source of chance, once it has said whether the subject is alone."""
+        rng = np.random.default_rng([self.seed, 1, index])
+        return rng, rng.random() < 2 / 3
+
     def picture(self, index: int) -> UInt8[np.ndarray, "y x 3"]:
         """A picture of the pool, drawn once."""
-        spec, alone = self.pooled(index)
 
         def draw() -> UInt8[np.ndarray, "y x 3"]:
+            spec, alone = self.pooled(index)
             if alone:
                 return toyland.segment(spec, 0, self.size)
             return toyland.render(spec, self.size).image

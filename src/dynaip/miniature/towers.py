@@ -11,7 +11,7 @@ tower reads captions. T5 stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -26,8 +26,8 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from dynaip.hosts.vision import clip_pixels, stack_pictures
 from dynaip.miniature import toyland
-from dynaip.miniature.encoders import CaptionedPictures, caption_of, factor_values
-from dynaip.miniature.toyland.spec import ABSENT, FACTORS
+from dynaip.miniature.encoders import SHARED, CaptionedPictures, caption_of, said_of
+from dynaip.miniature.toyland.spec import FACTORS, factor_values
 
 # All that can be seen of a subject cut out of its picture: not where it was, nor in which scene.
 ON_WHITE = tuple(name for name in FACTORS if name not in ("position", "scene"))
@@ -61,9 +61,14 @@ class NamingTask(nn.Module):
         """Samples of held-out subjects."""
         raise NotImplementedError
 
-    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Stacks samples."""
+    def inputs(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """What `read` takes, of all samples."""
         raise NotImplementedError
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Stacks samples."""
+        factors = torch.tensor([sample["factors"] for sample in samples])
+        return {"factors": factors, **self.inputs(samples)}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Cross-entropy of each factor, summed; and the share of it that is named right."""
@@ -81,17 +86,14 @@ class NamingTask(nn.Module):
     def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
         """Share named right of held-out subjects."""
         device = batch["factors"].device
-        held_out = {
-            name: value.to(device) if isinstance(value, Tensor) else value
-            for name, value in self._held_out_batch.items()
-        }
+        held_out = {name: value.to(device) for name, value in self._held_out_batch.items()}
         # Eager: this batch is of another size than those that are compiled for.
         with torch.compiler.set_stance("force_eager"):
             shares = self.forward(held_out)
         return {f"held_out_{name}": shares[name].item() for name in self.heads}
 
     @cached_property
-    def _held_out_batch(self) -> dict[str, Any]:
+    def _held_out_batch(self) -> dict[str, Tensor]:
         return self.collate(self.held_out())
 
     def sample(self, path: Path) -> None:
@@ -120,11 +122,8 @@ class ImageTowerTask(NamingTask):
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
         return SubjectsOnWhite(seed, size=self.size, pool=self.pool, cache=self.cache)
 
-    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        return {
-            "images": stack_pictures([sample["image"] for sample in samples]),
-            "factors": torch.tensor([sample["factors"] for sample in samples]),
-        }
+    def inputs(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        return {"images": stack_pictures([sample["image"] for sample in samples])}
 
     def read(self, batch: dict[str, Any]) -> Float[Tensor, "b d"]:
         """The class token and the mean of the others."""
@@ -137,7 +136,7 @@ class ImageTowerTask(NamingTask):
         return [
             {
                 "image": toyland.segment(spec, 0, self.size),
-                "factors": factor_indices(spec, ON_WHITE),
+                "factors": factor_indices(seen_in(spec), ON_WHITE),
             }
             for spec in specs
         ]
@@ -161,13 +160,10 @@ class TextTowerTask(NamingTask):
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
         return Captions(seed, "train")
 
-    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    def inputs(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         captions = [sample["caption"] for sample in samples]
         tokens = self.tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
-        return {
-            "tokens": tokens.input_ids,
-            "factors": torch.tensor([sample["factors"] for sample in samples]),
-        }
+        return {"tokens": tokens.input_ids}
 
     def read(self, batch: dict[str, Any]) -> Float[Tensor, "b d"]:
         """The pooled vector."""
@@ -181,23 +177,25 @@ class TextTowerTask(NamingTask):
         self.text_encoder.save_pretrained(folder / "text_encoder")
 
 
-def factor_indices(
-    spec: toyland.Spec, names: Iterable[str], told: Iterable[str] = FACTORS
-) -> list[int]:
-    """Which of its values each factor has; `UNNAMED` where none can be named.
+def seen_in(spec: toyland.Spec) -> dict[str, str]:
+    """Values that the picture's first subject shows: a plain one has no scale of its pattern."""
+    values = factor_values(spec)
+    if values["pattern"] == "plain":
+        del values["pattern_scale"]
+    return values
 
-    Args:
-        spec: The picture. Of several subjects nothing is named but what they share.
-        names: Of the factors.
-        told: Those that may be named, such as a caption's.
-    """
-    told, values = set(told), factor_values(spec)
-    return [
-        FACTORS[name].index(values[name])
-        if name in told and values.get(name) in FACTORS[name]
-        else UNNAMED
-        for name in names
-    ]
+
+def told_in(spec: toyland.Spec, named: Container[str]) -> dict[str, str]:
+    """Values that a caption tells; of several subjects only what they share, lest they be mixed."""
+    values = factor_values(spec)
+    shared = {name: values[name] for name in SHARED if name in named}
+    return shared | (said_of(spec, 0, named) if len(spec.actors) == 1 else {})
+
+
+def factor_indices(values: Mapping[str, str], names: Iterable[str]) -> list[int]:
+    """Which of its options each factor's value is; `UNNAMED` where there is none among them."""
+    options = ((FACTORS[name], values.get(name)) for name in names)
+    return [some.index(value) if value in some else UNNAMED for some, value in options]
 
 
 class SubjectsOnWhite(Dataset[dict[str, Any]]):
@@ -206,14 +204,14 @@ class SubjectsOnWhite(Dataset[dict[str, Any]]):
     def __init__(self, seed: int, *, size: int, pool: int, cache: Path) -> None:
         self.seed = seed
         self.pictures = CaptionedPictures(seed, size=size, pool=pool, cache=cache)
-        self.alone = [index for index in range(pool) if self.pictures.pooled(index)[1]]
+        self.alone = [index for index in range(pool) if self.pictures.alone(index)]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         picture = self.alone[index % len(self.alone)]
         rng = np.random.default_rng([self.seed, 3, index])
         image = _shifted(self.pictures.picture(picture), rng)
         spec, _ = self.pictures.pooled(picture)
-        return {"image": image, "factors": factor_indices(spec, ON_WHITE)}
+        return {"image": image, "factors": factor_indices(seen_in(spec), ON_WHITE)}
 
 
 class Captions(Dataset[dict[str, Any]]):
@@ -227,16 +225,7 @@ class Captions(Dataset[dict[str, Any]]):
         subjects = int(rng.choice([1, 2, 3], p=[0.67, 0.23, 0.1]))
         spec = toyland.sample_spec(rng, subjects=subjects, split=self.split)
         caption, told = caption_of(spec, rng)
-        return {"caption": caption, "factors": factor_indices(spec, FACTORS, _sayable(spec, told))}
-
-
-def _sayable(spec: toyland.Spec, told: set[str]) -> set[str]:
-    """Without what a caption passes over: details that are not there, how fine no pattern is."""
-    values = factor_values(spec)
-    silent = {name for name, absent in ABSENT.items() if values.get(name) == absent}
-    if "pattern" not in told:
-        silent.add("pattern_scale")
-    return told - silent
+        return {"caption": caption, "factors": factor_indices(told_in(spec, told), FACTORS)}
 
 
 def _shifted(

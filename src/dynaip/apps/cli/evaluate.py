@@ -16,6 +16,7 @@ from rich.table import Table
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.experiments import evidence, experiment
 from dynaip.apps.cli.loading import PROBES, load_adapter, load_model, miniature_folder
+from dynaip.pipeline.bundle import shipped_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -256,7 +257,8 @@ def miniature(
     from dynaip.evaluation.suite import Suite
 
     folder = model or miniature_folder()
-    adapter = adapter or _own_adapter(folder)
+    # A base that has none yet is measured by itself.
+    adapter = adapter or shipped_adapters(folder).get("full")
     reader = Probe.from_pretrained(probe)
     pipe = load_model(str(folder))
     with progress_bar() as progress:
@@ -286,11 +288,6 @@ def miniature(
     _print_tables(figures)
     pages = f"The rows are in {out / 'figures.jsonl'}, the page in {out / 'figures.md'}."
     Console().print(pages, soft_wrap=True)
-
-
-def _own_adapter(folder: Path) -> Path | None:
-    """The model's adapter; a base that has none yet is measured by itself."""
-    return folder / "adapter" if (folder / "adapter").is_dir() else None
 
 
 def _systems(

@@ -9,11 +9,11 @@ from transformers import CLIPVisionModel
 
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.factors import blind_guess, probed_values
 from dynaip.evaluation.knowledge import (
     READ,
     SHARE,
     answers,
-    chance,
     layer_features,
     linear_accuracies,
     references,
@@ -37,5 +37,5 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
             "base": laboratory.base.identity["base"],
             "pictures": laboratory.count,
             "accuracy": linear_accuracies(features, known, others, wanted),
-            "chance": {name: chance(name) for name in READ},
+            "chance": {name: blind_guess(name, probed_values()[name]) for name in READ},
         }

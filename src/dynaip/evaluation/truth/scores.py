@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dynaip.evaluation.factors import blind_guess
 from dynaip.evaluation.figures import MEASURABLE, Reading
 from dynaip.evaluation.statistics import Interval, Statistic, cluster_bootstrap
-from dynaip.miniature.toyland.spec import ABSENT
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,14 +59,9 @@ def factor_score(
     return FactorScore(
         accuracy=float(right.mean()) if len(right) else math.nan,
         ceiling=float(best.mean()) if len(best) else math.nan,
-        chance=chance_of(made, factor),
+        chance=blind_guess(factor, made.values[factor]),
         count=len(right),
     )
-
-
-def chance_of(reading: Reading, factor: str) -> float:
-    """One over the number of answers, without the one that says a detail is absent."""
-    return 1 / (len(reading.values[factor]) - (factor in ABSENT))
 
 
 def tier_interval(
@@ -102,7 +97,7 @@ def _combination(
     weights: Sequence[float],
 ) -> Statistic:
     """The weighted sum as a function of the sums of `_columns`."""
-    floors = np.array([chance_of(made, factor) for factor, _ in factors])
+    floors = np.array([blind_guess(factor, made.values[factor]) for factor, _ in factors])
     shares = np.array([weights[tier] / len(tiers[tier]) for _, tier in factors])
 
     def statistic(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:

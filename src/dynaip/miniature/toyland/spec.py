@@ -146,3 +146,16 @@ class Spec:
             for actor in values["actors"]
         )
         return cls(**{**values, "actors": actors, "light": Light(**values["light"])})
+
+
+def factor_values(spec: Spec, subject: int = 0) -> dict[str, str]:
+    """The value of every factor of one subject and its picture."""
+    actor = spec.actors[subject]
+    return {
+        **{name: getattr(actor.concept, name) for name in SPECIFIC},
+        **{name: getattr(actor.view, name) for name in ("facing", "posture", "position")},
+        "scene": spec.scene,
+        "light": spec.light.direction,
+        "light_colour": spec.light.colour,
+        "style": spec.style,
+    }
