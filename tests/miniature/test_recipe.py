@@ -16,7 +16,7 @@ import torch
 from diffusers import FluxPipeline
 from safetensors.torch import load_file
 
-from dynaip.hosts.flow import encode_pictures, pad_tokens
+from dynaip.hosts.flow import encode_pictures, pad_tokens, shift_sigma
 from dynaip.miniature import toyland
 from dynaip.miniature.base import BaseTask, GuidanceTask, subject_cover
 from dynaip.miniature.cache import PictureCache
@@ -194,6 +194,21 @@ def test_tokens_of_subjects_count_for_more(runs: Path) -> None:
     output = task(batch)
     assert output["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert output["velocity"].item() == pytest.approx(error.mean().item(), rel=1e-5)
+
+
+def test_more_noise_and_fuller_captions_are_asked_for(runs: Path) -> None:
+    plain, recipe = tiny_recipe(), tiny_recipe()
+    recipe["loss"] |= {"alignment": 0.0, "logit_mean": 0.7}
+    recipe["pictures"] |= {"full_captions": 1.0}
+    tasks = [build_task("base", each, runs) for each in (plain, recipe)]
+    assert all(isinstance(task, BaseTask) for task in tasks)
+    usual, full = (task.collate([task.dataset(0)[i] for i in range(48)]) for task in tasks)
+    lengths = [sum(len(prompt.split()) for prompt in batch["prompts"]) for batch in (usual, full)]
+    assert lengths[1] > 1.1 * lengths[0]
+    assert [not prompt for prompt in usual["prompts"]] == [not prompt for prompt in full["prompts"]]
+    half = torch.tensor([0.5])
+    logits = [shift_sigma(half, task.mu).logit().item() for task in tasks]
+    assert logits[1] - logits[0] == pytest.approx(0.7, abs=1e-5)
 
 
 def test_subjects_are_inside_what_counts_for_more() -> None:

@@ -73,6 +73,8 @@ class BaseTask(nn.Module):
         alignment: Weight of REPA's term.
         aligned_samples: How many samples of the run have that term.
         subject_weight: What a token inside a subject's box counts, where one outside counts 1.
+        logit_mean: Mean of sigma's logit before the shift; above 0 there is more noise.
+        full_captions: Share of the captions that name all they can, which teaches more.
     """
 
     def __init__(
@@ -83,13 +85,15 @@ class BaseTask(nn.Module):
         alignment: float = 0.5,
         aligned_samples: int = 90_880,
         subject_weight: float = 1.0,
+        logit_mean: float = 0.0,
+        full_captions: float = 0.0,
         size: int = 64,
         pool: int = 40_960,
         subjects: Sequence[float] = (0.7, 0.22, 0.08),
     ) -> None:
         super().__init__()
         self.pipeline, self.cache, self.size = pipeline, cache, size
-        self.pool, self.subjects = pool, tuple(subjects)
+        self.pool, self.subjects, self.full_captions = pool, tuple(subjects), full_captions
         self.prompts = PromptEncoder(pipeline)
         self.transformer: FluxTransformer2DModel = pipeline.transformer
         self.vae: PatchAutoencoder = pipeline.vae.requires_grad_(False)
@@ -97,7 +101,8 @@ class BaseTask(nn.Module):
         self.subject_weight = subject_weight
         if alignment:
             self._prepare_alignment(cast(CLIPVisionModel, pipeline.image_encoder))
-        self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2)
+        # A shift by mu adds mu to sigma's logit.
+        self.mu = time_shift(pipeline.scheduler, (size // (2 * self.vae.factor)) ** 2) + logit_mean
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles the blocks, once for all of a kind; prompts are strings and stay outside."""
@@ -105,7 +110,12 @@ class BaseTask(nn.Module):
 
     def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
         return PromptedPictures(
-            seed, size=self.size, pool=self.pool, subjects=self.subjects, cache=self.cache
+            seed,
+            size=self.size,
+            pool=self.pool,
+            subjects=self.subjects,
+            full_captions=self.full_captions,
+            cache=self.cache,
         )
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -279,9 +289,17 @@ class PromptedPictures(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, seed: int, *, size: int, pool: int, subjects: tuple[float, ...], cache: Path
+        self,
+        seed: int,
+        *,
+        size: int,
+        pool: int,
+        subjects: tuple[float, ...],
+        full_captions: float,
+        cache: Path,
     ) -> None:
         self.seed, self.size, self.pool, self.subjects = seed, size, pool, subjects
+        self.full_captions = full_captions
         self.cache = PictureCache(cache, f"base-{seed}", pool, size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -294,8 +312,16 @@ class PromptedPictures(Dataset[dict[str, Any]]):
             "index": index,
             "image": image,
             "subject": subject_cover(spec, self.size // 8),
-            "prompt": "" if rng.random() < 0.1 else toyland.caption(spec, rng),
+            "prompt": self._prompt(spec, rng),
             "noise": rng.standard_normal(((self.size // 8) ** 2, 64), dtype=np.float32),
             "sigma": np.float32(1 / (1 + np.exp(-rng.standard_normal()))),
             "guidance": np.float32(rng.random()),
         }
+
+    def _prompt(self, spec: toyland.Spec, rng: np.random.Generator) -> str:
+        drawn = rng.random()
+        if drawn < 0.1:
+            return ""
+        if drawn < 0.1 + 0.9 * self.full_captions:
+            return toyland.full_caption(spec, rng)
+        return toyland.caption(spec, rng)

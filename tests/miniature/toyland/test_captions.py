@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dynaip.miniature.toyland import FACTORS, Spec, caption, sample_spec
+from dynaip.miniature.toyland import FACTORS, Spec, caption, full_caption, sample_spec
 from dynaip.miniature.toyland.spec import CATEGORIES, COLOURS, PICTURE_SCENES
 
 
@@ -100,6 +100,17 @@ def test_everything_fits_into_one_sentence() -> None:
         assert concept.category in text
         assert concept.main_colour in text
         assert concept.glyph in text
+
+
+def test_full_captions_name_the_category_and_most_of_the_rest() -> None:
+    rng = np.random.default_rng(2)
+    for index in range(300):
+        spec = sample_spec(rng, subjects=1 + index % 3)
+        text = full_caption(spec, rng)
+        assert 12 < len(text.split()) <= 30
+        assert all(actor.concept.category in text for actor in spec.actors), text
+    bare = find(rng, category="mug", main_colour="red", pattern="plain", glyph="", mark="none")
+    assert "a plain red mug" in full_caption(bare, rng)
 
 
 def test_plural_clothes_take_plural_verbs() -> None:

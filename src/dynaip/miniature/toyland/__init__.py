@@ -3,7 +3,7 @@
 A picture is `render(spec)`, and the spec is the ground truth.
 """
 
-from dynaip.miniature.toyland.captions import caption
+from dynaip.miniature.toyland.captions import caption, full_caption
 from dynaip.miniature.toyland.render import Picture, render, segment
 from dynaip.miniature.toyland.sampling import is_held_out, sample_concept, sample_spec, vary
 from dynaip.miniature.toyland.spec import FACTORS, Actor, Concept, Light, Spec, View
@@ -17,6 +17,7 @@ __all__ = [
     "Spec",
     "View",
     "caption",
+    "full_caption",
     "is_held_out",
     "render",
     "sample_concept",

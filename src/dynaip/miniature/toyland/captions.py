@@ -82,9 +82,22 @@ def caption(spec: Spec, rng: np.random.Generator, name: Iterable[str] | None = N
         if unknown := named - set(FACTORS):
             raise ValueError(f"There is no factor {sorted(unknown)[0]!r}: see FACTORS.")
         return _fitting(spec, rng, named)
-    chosen = [factor for factor, share in SHARES.items() if rng.random() < share]
+    return _shortened(spec, rng, [f for f, share in SHARES.items() if rng.random() < share])
+
+
+def full_caption(spec: Spec, rng: np.random.Generator) -> str:
+    """A sentence that names the category and as many other factors as 30 words hold."""
+    return _shortened(
+        spec, rng, [name for name in FACTORS if name != "category"], frozenset({"category"})
+    )
+
+
+def _shortened(
+    spec: Spec, rng: np.random.Generator, chosen: list[str], always: frozenset[str] = frozenset()
+) -> str:
+    """Leaves out chosen factors until 30 words hold the sentence."""
     while True:
-        text = _sentence(spec, rng, frozenset(chosen))
+        text = _sentence(spec, rng, always.union(chosen))
         if len(text.split()) <= MOST_WORDS:
             return text
         chosen.pop(int(rng.integers(len(chosen))))
