@@ -1,14 +1,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+EXPERIMENTS := table branches strength granularity router layers several
 
-.PHONY: demo test lint
+.PHONY: demo test lint evidence
 
 demo: $(READY)
 	$(BIN)/dynaip demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
+
+# Every table and figure of docs/evidence, from the checkpoints in models/.
+evidence: $(READY)
+	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 48
+	$(BIN)/dynaip evaluate evidence
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -29,7 +29,7 @@ def config(*factors: str) -> ProbeConfig:
 
 def test_it_learns_to_see_scenes() -> None:
     losses: list[float] = []
-    training = Fitting(renders=320, epochs=6, batch_size=16, learning_rate=1e-2, workers=0)
+    training = Fitting(renders=320, epochs=6, batch_size=16, learning_rate=4e-3, workers=0)
     lessons = render_lessons(config("scene"), training)
     probe = train_probe(
         config("scene"), training, lessons, on_step=lambda _, loss: losses.append(loss)

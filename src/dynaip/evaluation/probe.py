@@ -1,4 +1,4 @@
-"""The probe: a small convolutional network that reads every factor of a picture at once.
+"""The probe: a small network that reads every factor of a picture at once.
 
 It sees pixels only, never a feature of the model it judges, and it is as good as its accuracy on
 renders says: whatever is measured with it is printed beside that ceiling.
@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,8 @@ from torch import Tensor, nn
 
 from dynaip.pipeline.provenance import write_whole
 
-FORMAT = 1
-PATCH = 4
-Architecture = Literal["convolutions", "mixer"]
-MIXER_WIDTHS = (96,) * 5
+FORMAT = 2
+HEAD_WIDTH = 32
 
 
 class ProbeError(ValueError):
@@ -39,21 +37,20 @@ class ProbeConfig:
     Attributes:
         values: Possible answers of each factor; one head per factor.
         size: Picture height and width in pixels.
-        widths: Channels of the layers. Every even convolution (0, 2, ...) halves the picture.
-        architecture: `"convolutions"`, or `"mixer"`: 4x4 patches, then layers that mix places and
-            channels in turn, all of one width.
+        widths: Channels of the convolutions. Every even one (0, 2, ...) halves the picture.
+        layers: Of self-attention, over the places and a question for each factor. With 0 each
+            factor's head looks at one weighting of the places: another kind of probe, for a second
+            opinion.
     """
 
     values: Mapping[str, tuple[str, ...]]
     size: int = 64
-    widths: tuple[int, ...] = (32, 64, 96, 128, 192, 192)
-    architecture: Architecture = "convolutions"
+    widths: tuple[int, ...] = (32, 64, 96, 128, 192)
+    layers: int = 3
 
     @property
     def side(self) -> int:
-        """Rows and columns of the grid that the heads look at."""
-        if self.architecture == "mixer":
-            return self.size // PATCH
+        """Rows and columns of the grid of places."""
         return self.size // 2 ** len(self.widths[::2])
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,7 +78,7 @@ class ProbeConfig:
 
 
 class Probe(nn.Module):
-    """One trunk of convolutions; each factor's head looks where it learns to look.
+    """One trunk of convolutions; each factor looks where it learns to look.
 
     Args:
         config: Factors, picture size and widths.
@@ -90,21 +87,29 @@ class Probe(nn.Module):
     def __init__(self, config: ProbeConfig) -> None:
         super().__init__()
         self.config = config
-        layers = {"convolutions": _convolutions, "mixer": _mixer}[config.architecture]
-        self.trunk = nn.Sequential(*layers(config.widths))
-        width = config.widths[-1]
+        self.trunk = nn.Sequential(*_convolutions(config.widths))
+        width, factors = config.widths[-1], len(config.values)
         self.place = nn.Parameter(torch.zeros(config.side**2, width))
-        self.gaze = nn.Linear(width, len(config.values))
+        if config.layers:
+            self.questions = nn.Parameter(0.02 * torch.randn(factors, width))
+            self.looking = _self_attention(width, config.layers)
+        else:
+            self.gaze = nn.Linear(width, factors)
         self.heads = nn.ModuleList(nn.Linear(width, len(v)) for v in config.values.values())
 
     def forward(self, pictures: Float[Tensor, "b 3 y x"]) -> dict[str, Float[Tensor, "b v"]]:
         """Logits of every factor's values for pictures in [-1, 1]."""
         grid = rearrange(self.trunk(pictures), "b d y x -> b (y x) d") + self.place
-        weights = self.gaze(grid).softmax(1)
-        seen = torch.einsum("b n k, b n d -> k b d", weights, grid)
+        if self.config.layers:
+            asked = torch.cat([self.questions.expand(len(grid), -1, -1), grid], dim=1)
+            seen = self.looking(asked)[:, : len(self.questions)]
+        else:
+            seen = torch.einsum("b n k, b n d -> b k d", self.gaze(grid).softmax(1), grid)
         return {
             name: head(features)
-            for name, head, features in zip(self.config.values, self.heads, seen, strict=True)
+            for name, head, features in zip(
+                self.config.values, self.heads, seen.unbind(1), strict=True
+            )
         }
 
     @torch.inference_mode()
@@ -195,28 +200,19 @@ def _convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
         before = width
 
 
-class _Mixing(nn.Module):
-    """Each channel over the places around, added to what was there; then channels among each other.
-
-    Args:
-        width: Channels.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.places = nn.Sequential(
-            nn.Conv2d(width, width, 5, padding=2, groups=width), nn.BatchNorm2d(width), nn.SiLU()
-        )
-        self.channels = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.SiLU())
-
-    def forward(self, grid: Float[Tensor, "b d y x"]) -> Float[Tensor, "b d y x"]:
-        """The same grid, mixed."""
-        return self.channels(grid + self.places(grid))
-
-
-def _mixer(widths: tuple[int, ...]) -> Iterator[nn.Module]:
-    yield nn.Conv2d(3, widths[0], PATCH, stride=PATCH)
-    yield from (_Mixing(width) for width in widths)
+def _self_attention(width: int, layers: int) -> nn.TransformerEncoder:
+    layer = nn.TransformerEncoderLayer(
+        width,
+        max(width // HEAD_WIDTH, 1),
+        4 * width,
+        dropout=0.0,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+    return nn.TransformerEncoder(
+        layer, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
+    )
 
 
 def _half(tensor: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from itertools import groupby
@@ -41,6 +40,7 @@ Renders = Annotated[int, typer.Option(help="Pictures to render and learn from.")
 Epochs = Annotated[int, typer.Option(min=1, help="Times each picture is seen.")]
 Side = Annotated[int, typer.Option(min=16, help="Picture side in pixels.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that render.")]
+Compile = Annotated[bool, typer.Option("--compile", help="A slow start, then a quarter faster.")]
 
 app = typer.Typer(no_args_is_help=True, help="Measure pictures against what they should show.")
 app.command()(experiment)
@@ -51,14 +51,18 @@ app.command()(evidence)
 def train_probe(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = PROBES / "first",
     autoencoder: Traces = None,
-    architecture: Annotated[
-        str, typer.Option(help="convolutions, or mixer: another kind, for a second opinion.")
-    ] = "convolutions",
-    renders: Renders = 40_000,
+    layers: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Of self-attention; 0 makes another kind of probe, for a second opinion."
+        ),
+    ] = 3,
+    renders: Renders = 50_000,
     epochs: Epochs = 4,
     size: Side = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another probe.")] = 0,
     workers: Workers = 1,
+    compile: Compile = False,
 ) -> None:
     """Train the network that reads every factor of a picture, on Toyland's renders.
 
@@ -66,18 +70,14 @@ def train_probe(
     """
     from dynaip.evaluation.factors import probed_values
     from dynaip.evaluation.fitting import Checkpoint, Fitting
-    from dynaip.evaluation.probe import MIXER_WIDTHS, ProbeConfig
+    from dynaip.evaluation.probe import ProbeConfig
     from dynaip.evaluation.probe_training import render_lessons
     from dynaip.evaluation.probe_training import train_probe as train
     from dynaip.miniature.autoencoder import PatchAutoencoder
 
-    if architecture not in ("convolutions", "mixer"):
-        raise ValueError(f"--architecture is convolutions or mixer; got {architecture!r}.")
-    fitting = Fitting(renders=renders, epochs=epochs, seed=seed, workers=workers)
+    fitting = Fitting(renders=renders, epochs=epochs, seed=seed, workers=workers, compile=compile)
     vae = None if autoencoder is None else PatchAutoencoder.from_pretrained(autoencoder)
-    config = ProbeConfig(values=probed_values(), size=size)
-    if architecture == "mixer":
-        config = dataclasses.replace(config, architecture="mixer", widths=MIXER_WIDTHS)
+    config = ProbeConfig(values=probed_values(), size=size, layers=layers)
     with progress_bar() as progress:
         bar = progress.add_task("rendering", total=renders)
         lessons = render_lessons(config, fitting, lambda done: progress.advance(bar, done))
@@ -102,6 +102,7 @@ def train_detector(
     size: Side = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another detector.")] = 0,
     workers: Workers = 1,
+    compile: Compile = False,
 ) -> None:
     """Train the network that finds the subjects of a picture, whoever they are.
 
@@ -112,7 +113,7 @@ def train_detector(
     from dynaip.evaluation.fitting import Checkpoint, Fitting
     from dynaip.miniature.autoencoder import PatchAutoencoder
 
-    fitting = Fitting(renders=renders, epochs=epochs, seed=seed, workers=workers)
+    fitting = Fitting(renders=renders, epochs=epochs, seed=seed, workers=workers, compile=compile)
     vae = None if autoencoder is None else PatchAutoencoder.from_pretrained(autoencoder)
     with progress_bar() as progress:
         bar = progress.add_task("rendering", total=renders)

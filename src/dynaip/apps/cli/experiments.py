@@ -158,11 +158,14 @@ def evidence(
         "docs/evidence"
     ),
 ) -> None:
-    """Write the page of evidence: a table and a figure for each experiment that has been run."""
+    """Write the page of evidence: tables and figures of all experiments that were run, and rows."""
     from dynaip.analysis.evidence_figures import draw_evidence
     from dynaip.evaluation.evidence import read_rows, write_evidence
+    from dynaip.pipeline.provenance import write_whole
 
     found = read_rows(rows)
     figures = draw_evidence(found, out)
+    for name in found:
+        write_whole(out / f"{name}.jsonl", (rows / f"{name}.jsonl").read_bytes())
     page = write_evidence(found, figures, out)
     Console().print(f"{len(found)} experiments: {page}.", soft_wrap=True)
