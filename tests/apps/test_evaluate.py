@@ -43,6 +43,8 @@ def test_instruments_are_trained_and_say_how_good_they_are(
     result = cli("evaluate", "train-probe", *small, "--layers", 0, "--out", second)
     assert result.code == 0, result.err
     assert sorted(path.name for path in second.iterdir()) == ["config.json", "model.safetensors"]
+    assert Probe.from_pretrained(second).config.layers == 0
+    assert Probe.from_pretrained(probe).config.layers == 3
     assert cli("evaluate", "train-detector", *small, "--out", detector).code == 0
     chosen = ("--probe", probe, "--probe", second, "--detector", detector, "--autoencoder", vae)
     result = cli("evaluate", "instruments", *chosen, "--count", 6, "--json")
@@ -147,6 +149,8 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
     result = cli("evaluate", "evidence", "--rows", tmp_path, "--out", tmp_path / "page")
     assert result.code == 0, result.err
     assert "full: both" in (tmp_path / "page" / "tables.md").read_text()
+    beside = (tmp_path / "page" / "table.jsonl").read_bytes()
+    assert beside == (tmp_path / "table.jsonl").read_bytes()
     # Without a name for it, it is the model's own adapter, and its pictures are there.
     pictures = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
     again = cli("evaluate", "experiment", "table", "--model", model, "--probe", probe, *sizes)

@@ -81,7 +81,7 @@ def test_strange_pictures_stand_out() -> None:
     assert (figure.value, figure.low, figure.high) == (0.75, 0.5, 1)
     assert figure.at_most
     torch.manual_seed(0)
-    probe = Probe(ProbeConfig(values={"a": ("x", "y")}, size=16, widths=(8, 8))).eval()
+    probe = Probe(ProbeConfig(values={"a": ("x", "y")}, size=16, widths=(8, 8)))
     picture = np.zeros((3, 16, 16, 3), np.uint8)
     energies = probe.energy(picture, batch_size=2)
     assert energies.shape == (3,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from dynaip.evaluation.probe import Probe, ProbeConfig, ProbeError
 CONFIG = ProbeConfig(values={"colour": ("red", "blue"), "side": ("l", "m", "r")}, size=16)
 
 
-@pytest.fixture
-def probe() -> Probe:
+@pytest.fixture(params=[3, 0], ids=["attention", "gaze"])
+def probe(request: pytest.FixtureRequest) -> Probe:
     torch.manual_seed(0)
-    return Probe(CONFIG).eval()
+    return Probe(dataclasses.replace(CONFIG, layers=request.param)).eval()
 
 
 def pictures(count: int, size: int = 16) -> np.ndarray:
@@ -43,7 +44,7 @@ def test_heads_know_where_they_look(probe: Probe) -> None:
 def test_files_keep_sixteen_bits(probe: Probe, tmp_path: Path) -> None:
     probe.save_pretrained(tmp_path)
     again = Probe.from_pretrained(tmp_path)
-    assert again.config == CONFIG
+    assert again.config == probe.config
     assert not again.training
     expected = {k: v.half().to(v.dtype) for k, v in probe.state_dict().items()}
     for name, tensor in again.state_dict().items():
@@ -61,7 +62,22 @@ def test_a_missing_probe_says_how_to_get_one(tmp_path: Path) -> None:
         Probe.from_pretrained(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("change", [{"format": 9}, {"width": 3}, {"values": ["colour"]}])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"size": 20}, "halves its picture 3 times"),
+        ({"layers": -1}, "0 or more layers"),
+        ({"widths": (32, 100)}, "3 heads of attention cannot share a width of 100"),
+    ],
+)
+def test_shapes_that_make_no_probe_are_refused(change: dict, sentence: str) -> None:
+    with pytest.raises(ProbeError, match=sentence):
+        dataclasses.replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": 1}, {"width": 3}, {"values": ["colour"]}, {"layers": "3"}]
+)
 def test_a_config_of_another_kind_is_refused(change: dict, probe: Probe, tmp_path: Path) -> None:
     probe.save_pretrained(tmp_path)
     path = tmp_path / "config.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from dynaip.evaluation.factors import UNANSWERABLE, probed_values
-from dynaip.evaluation.fitting import Checkpoint, Fitting
-from dynaip.evaluation.probe import ProbeConfig
+from dynaip.evaluation.fitting import Checkpoint, Fitting, _optimizers
+from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.probe_training import (
     LabelledRenders,
     factor_loss,
@@ -83,6 +84,35 @@ def test_questions_without_an_answer_do_not_pull() -> None:
     assert logits["a"].grad[[0, 2]].abs().min() > 0
     nothing = factor_loss(logits, torch.full((3, 1), UNANSWERABLE))
     assert nothing == 0
+
+
+def test_muon_turns_the_matrices_of_attention_and_nothing_else() -> None:
+    fitting = Fitting(renders=8, batch_size=4)
+    probe = Probe(config("scene"))
+    adamw, muon = _optimizers(probe, fitting)
+    names = {id(parameter): name for name, parameter in probe.named_parameters()}
+    turned, rest = (
+        {names[id(p)] for group in optimizer.param_groups for p in group["params"]}
+        for optimizer in (muon, adamw)
+    )
+    parts = ("self_attn.in_proj_weight", "self_attn.out_proj.weight")
+    parts += ("linear1.weight", "linear2.weight")
+    assert turned == {f"looking.layers.{layer}.{part}" for layer in range(3) for part in parts}
+    assert turned | rest == set(names.values())
+    assert not turned & rest
+    gazing = Probe(dataclasses.replace(config("scene"), layers=0))
+    assert [type(each) for each in _optimizers(gazing, fitting)] == [torch.optim.AdamW]
+
+
+def test_a_network_is_compiled_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Probe] = []
+    monkeypatch.setattr(Probe, "compile", lambda self: compiled.append(self))
+    shape, fitting = config("scene"), Fitting(renders=8, epochs=1, batch_size=4, workers=0)
+    lessons = render_lessons(shape, fitting)
+    train_probe(shape, fitting, lessons)
+    assert not compiled
+    probe = train_probe(shape, dataclasses.replace(fitting, compile=True), lessons)
+    assert compiled == [probe]
 
 
 def test_too_few_renders_are_refused() -> None:

@@ -198,10 +198,11 @@ def test_tokens_of_subjects_count_for_more(runs: Path) -> None:
 
 def test_more_noise_and_fuller_captions_are_asked_for(runs: Path) -> None:
     plain, recipe = tiny_recipe(), tiny_recipe()
+    plain["loss"] |= {"alignment": 0.0, "logit_mean": 0.0}
+    plain["pictures"] |= {"full_captions": 0.0}
     recipe["loss"] |= {"alignment": 0.0, "logit_mean": 0.7}
     recipe["pictures"] |= {"full_captions": 1.0}
     tasks = [build_task("base", each, runs) for each in (plain, recipe)]
-    assert all(isinstance(task, BaseTask) for task in tasks)
     usual, full = (task.collate([task.dataset(0)[i] for i in range(48)]) for task in tasks)
     lengths = [sum(len(prompt.split()) for prompt in batch["prompts"]) for batch in (usual, full)]
     assert lengths[1] > 1.1 * lengths[0]
@@ -209,6 +210,23 @@ def test_more_noise_and_fuller_captions_are_asked_for(runs: Path) -> None:
     half = torch.tensor([0.5])
     logits = [shift_sigma(half, task.mu).logit().item() for task in tasks]
     assert logits[1] - logits[0] == pytest.approx(0.7, abs=1e-5)
+
+
+def test_some_captions_are_full_and_a_share_is_a_share(runs: Path) -> None:
+    def without_category(share: float) -> float:
+        """Share of the captions that call a subject a toy, as no full one does."""
+        recipe = tiny_recipe()
+        recipe["pictures"] |= {"full_captions": share}
+        task = build_task("base", recipe, runs)
+        prompts = [task.dataset(0)[index]["prompt"] for index in range(240)]
+        named = [prompt.split() for prompt in prompts if prompt]
+        assert 0.8 < len(named) / len(prompts) < 1
+        return sum("toy" in words for words in named) / len(named)
+
+    never, often, always = (without_category(share) for share in (0.0, 0.5, 1.0))
+    assert always == 0 < 0.3 * never < often < 0.7 * never
+    with pytest.raises(ValueError, match="from 0 to 1; got 60"):
+        without_category(60)
 
 
 def test_subjects_are_inside_what_counts_for_more() -> None:

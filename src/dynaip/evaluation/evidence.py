@@ -54,8 +54,13 @@ def read_rows(folder: Path) -> dict[str, list[Row]]:
     return found
 
 
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Writes all rows of an experiment at once; what is not a number becomes null."""
+    write_whole(path, "".join(json.dumps(jsonable(row)) + "\n" for row in rows).encode())
+
+
 def write_evidence(rows: Rows, figures: Mapping[str, Sequence[Path]], folder: Path) -> Path:
-    """Writes the page with tables, figures and provenance for each experiment.
+    """Writes the page with tables, figures and provenance for each experiment, and the rows.
 
     Args:
         rows: By experiment; see `read_rows`.
@@ -71,6 +76,7 @@ def write_evidence(rows: Rows, figures: Mapping[str, Sequence[Path]], folder: Pa
         parts += [markdown(table) for table in TABLES[name](members)]
         parts += [f"![{path.stem}]({path.name})\n" for path in figures.get(name, ())]
         parts.append(_provenance(name, members))
+        write_rows(members, folder / f"{name}.jsonl")
     path = folder / PAGE
     write_whole(path, "\n".join(parts).encode())
     return path

@@ -33,12 +33,12 @@ class Fitting:
         weight_decay: Decoupled weight decay.
         seed: Of weights, renders and corruptions; another seed makes another, comparable network.
         workers: Processes that render; 0 renders in this one.
-        compile: Compile the network: a start of half a minute, then a quarter faster.
+        compile: Compile the network, and leave it so.
         corruption: What happens to the renders.
     """
 
     renders: int = 40_000
-    epochs: int = 4
+    epochs: int = 5
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
@@ -118,7 +118,7 @@ def fit(
             fitting.learning_rate,
             total_steps=fitting.steps,
             pct_start=0.15,
-            cycle_momentum=False,
+            cycle_momentum=False,  # Muon's is no beta
         )
         for optimizer in optimizers
     ]
@@ -157,7 +157,10 @@ def fit(
 
 
 def _optimizers(network: nn.Module, fitting: Fitting) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of attention layers, where there are any; AdamW for the rest."""
+    """Muon for the matrices of attention layers, where there are any; AdamW for the rest.
+
+    As in training, which this room may not import: docs/log.md has what it gains.
+    """
     matrices = {n: p for n, p in network.named_parameters() if ".layers." in n and p.ndim == 2}
     others = [p for name, p in network.named_parameters() if name not in matrices]
     rates = {"lr": fitting.learning_rate, "weight_decay": fitting.weight_decay}
@@ -197,8 +200,8 @@ def _batches(lessons: Lessons, fitting: Fitting) -> Iterator[Lessons]:
 
 
 def _identity(fitting: Fitting) -> dict[str, Any]:
-    """What a resumed run must share: all but how fast it goes."""
-    return {**dataclasses.asdict(fitting), "workers": 0, "compile": False}
+    """What a resumed run must share; processes that render may change."""
+    return {**dataclasses.asdict(fitting), "workers": 0}
 
 
 def _write(

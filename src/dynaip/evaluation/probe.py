@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dynaip.pipeline.provenance import write_whole
 
 FORMAT = 2
-HEAD_WIDTH = 32
+ATTENTION_HEAD_WIDTH = 32
 
 
 class ProbeError(ValueError):
@@ -47,6 +47,32 @@ class ProbeConfig:
     size: int = 64
     widths: tuple[int, ...] = (32, 64, 96, 128, 192)
     layers: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuses what makes no probe.
+
+        Raises:
+            ProbeError: The picture cannot be halved so often, there are fewer layers than none, or
+                the last width is no multiple of its attention heads.
+        """
+        halvings = len(self.widths[::2])
+        if self.size % 2**halvings:
+            raise ProbeError(
+                f"A probe of {len(self.widths)} convolutions halves its picture {halvings} times, "
+                f"and {self.size} pixels cannot be; choose a multiple of {2**halvings}."
+            )
+        if self.layers < 0:
+            raise ProbeError(f"A probe has 0 or more layers of self-attention, not {self.layers}.")
+        if self.layers and self.widths[-1] % self.attention_heads:
+            raise ProbeError(
+                f"{self.attention_heads} heads of attention cannot share a width of "
+                f"{self.widths[-1]}; choose a multiple of {ATTENTION_HEAD_WIDTH}."
+            )
+
+    @property
+    def attention_heads(self) -> int:
+        """Heads of each layer of self-attention."""
+        return max(self.widths[-1] // ATTENTION_HEAD_WIDTH, 1)
 
     @property
     def side(self) -> int:
@@ -81,7 +107,7 @@ class Probe(nn.Module):
     """One trunk of convolutions; each factor looks where it learns to look.
 
     Args:
-        config: Factors, picture size and widths.
+        config: Its shape.
     """
 
     def __init__(self, config: ProbeConfig) -> None:
@@ -92,7 +118,7 @@ class Probe(nn.Module):
         self.place = nn.Parameter(torch.zeros(config.side**2, width))
         if config.layers:
             self.questions = nn.Parameter(0.02 * torch.randn(factors, width))
-            self.looking = _self_attention(width, config.layers)
+            self.looking = _self_attention(width, config.attention_heads, config.layers)
         else:
             self.gaze = nn.Linear(width, factors)
         self.heads = nn.ModuleList(nn.Linear(width, len(v)) for v in config.values.values())
@@ -200,10 +226,10 @@ def _convolutions(widths: tuple[int, ...]) -> Iterator[nn.Module]:
         before = width
 
 
-def _self_attention(width: int, layers: int) -> nn.TransformerEncoder:
+def _self_attention(width: int, heads: int, layers: int) -> nn.TransformerEncoder:
     layer = nn.TransformerEncoderLayer(
         width,
-        max(width // HEAD_WIDTH, 1),
+        heads,
         4 * width,
         dropout=0.0,
         activation="gelu",

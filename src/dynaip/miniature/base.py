@@ -57,7 +57,8 @@ def initialise(transformer: FluxTransformer2DModel) -> None:
 class BaseTask(nn.Module):
     """Flow matching on rendered pictures and their captions.
 
-    Sigma is logit-normal, shifted as the sampler shifts it. One caption in ten is dropped. To learn
+    Sigma is logit-normal, shifted as the sampler shifts it. One caption in ten is dropped. With all
+    factors named and more noise, what a caption says of the subject is learnt sooner. To learn
     sooner, the image tokens after the double blocks are also drawn towards what the image encoder
     sees in the clean picture (REPA, arXiv 2410.06940): a token of both is the same 8x8 pixels.
     That helps in the beginning and only costs time later (HASTE, arXiv 2505.16792; docs/log.md), so
@@ -74,7 +75,10 @@ class BaseTask(nn.Module):
         aligned_samples: How many samples of the run have that term.
         subject_weight: What a token inside a subject's box counts, where one outside counts 1.
         logit_mean: Mean of sigma's logit before the shift; above 0 there is more noise.
-        full_captions: Share of the captions that name all they can, which teaches more.
+        full_captions: Share, of the captions that are not dropped, that name all they can.
+
+    Raises:
+        ValueError: A share is none.
     """
 
     def __init__(
@@ -92,6 +96,8 @@ class BaseTask(nn.Module):
         subjects: Sequence[float] = (0.7, 0.22, 0.08),
     ) -> None:
         super().__init__()
+        if not 0 <= full_captions <= 1:
+            raise ValueError(f"full_captions is a share, from 0 to 1; got {full_captions:g}.")
         self.pipeline, self.cache, self.size = pipeline, cache, size
         self.pool, self.subjects, self.full_captions = pool, tuple(subjects), full_captions
         self.prompts = PromptEncoder(pipeline)

@@ -107,8 +107,9 @@ def test_full_captions_name_the_category_and_most_of_the_rest() -> None:
     for index in range(300):
         spec = sample_spec(rng, subjects=1 + index % 3)
         text = full_caption(spec, rng)
-        assert 12 < len(text.split()) <= 30
-        assert all(actor.concept.category in text for actor in spec.actors), text
+        assert 18 <= len(text.split()) <= 30, text
+        for actor in spec.actors:
+            assert re.search(rf"\b{actor.concept.category}\b", text), text
     bare = find(rng, category="mug", main_colour="red", pattern="plain", glyph="", mark="none")
     assert "a plain red mug" in full_caption(bare, rng)
 

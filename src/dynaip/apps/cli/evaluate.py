@@ -40,7 +40,7 @@ Renders = Annotated[int, typer.Option(help="Pictures to render and learn from.")
 Epochs = Annotated[int, typer.Option(min=1, help="Times each picture is seen.")]
 Side = Annotated[int, typer.Option(min=16, help="Picture side in pixels.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that render.")]
-Compile = Annotated[bool, typer.Option("--compile", help="A slow start, then a quarter faster.")]
+Compile = Annotated[bool, typer.Option("--compile", help="A slow start, then faster.")]
 
 app = typer.Typer(no_args_is_help=True, help="Measure pictures against what they should show.")
 app.command()(experiment)
@@ -57,8 +57,8 @@ def train_probe(
             min=0, help="Of self-attention; 0 makes another kind of probe, for a second opinion."
         ),
     ] = 3,
-    renders: Renders = 50_000,
-    epochs: Epochs = 4,
+    renders: Renders = 40_000,
+    epochs: Epochs = 5,
     size: Side = 64,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives another probe.")] = 0,
     workers: Workers = 1,

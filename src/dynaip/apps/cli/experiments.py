@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -60,6 +59,7 @@ def experiment(
     import dynaip
     from dynaip.analysis.attention_maps import picture_attention
     from dynaip.evaluation.detector import Detector
+    from dynaip.evaluation.evidence import write_rows
     from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
     from dynaip.evaluation.generation import hash_weights
     from dynaip.evaluation.probe import Probe
@@ -99,7 +99,7 @@ def experiment(
         )
         for name in chosen:
             rows = [{"experiment": name, **row, **marks} for row in EXPERIMENTS[name](laboratory)]
-            _write_rows(rows, out / f"{name}.jsonl")
+            write_rows(rows, out / f"{name}.jsonl")
             progress.console.print(f"{len(rows)} rows are in {out / f'{name}.jsonl'}.")
 
 
@@ -129,14 +129,6 @@ def _methods(pipe: FluxPipeline, steps: int) -> tuple[PerSubject, ...]:
     )
 
 
-def _write_rows(rows: list[dict[str, Any]], path: Path) -> None:
-    """All rows of an experiment at once; what is not a number becomes null."""
-    from dynaip.evaluation.evidence import jsonable
-    from dynaip.pipeline.provenance import write_whole
-
-    write_whole(path, "".join(json.dumps(jsonable(row)) + "\n" for row in rows).encode())
-
-
 class _Bar:
     """One bar that names the set of pictures that is being made."""
 
@@ -158,14 +150,11 @@ def evidence(
         "docs/evidence"
     ),
 ) -> None:
-    """Write the page of evidence: tables and figures of all experiments that were run, and rows."""
+    """Write the page of evidence: rows, tables and figures of each experiment that has been run."""
     from dynaip.analysis.evidence_figures import draw_evidence
     from dynaip.evaluation.evidence import read_rows, write_evidence
-    from dynaip.pipeline.provenance import write_whole
 
     found = read_rows(rows)
     figures = draw_evidence(found, out)
-    for name in found:
-        write_whole(out / f"{name}.jsonl", (rows / f"{name}.jsonl").read_bytes())
     page = write_evidence(found, figures, out)
     Console().print(f"{len(found)} experiments: {page}.", soft_wrap=True)

@@ -86,21 +86,21 @@ def caption(spec: Spec, rng: np.random.Generator, name: Iterable[str] | None = N
 
 
 def full_caption(spec: Spec, rng: np.random.Generator) -> str:
-    """A sentence that names the category and as many other factors as 30 words hold."""
-    return _shortened(
-        spec, rng, [name for name in FACTORS if name != "category"], frozenset({"category"})
-    )
+    """A sentence of all factors; chance drops others than the category until 30 words hold it."""
+    others = [name for name in FACTORS if name != "category"]
+    return _shortened(spec, rng, others, frozenset({"category"}))
 
 
 def _shortened(
     spec: Spec, rng: np.random.Generator, chosen: list[str], always: frozenset[str] = frozenset()
 ) -> str:
     """Leaves out chosen factors until 30 words hold the sentence."""
+    left = list(chosen)
     while True:
-        text = _sentence(spec, rng, always.union(chosen))
+        text = _sentence(spec, rng, always.union(left))
         if len(text.split()) <= MOST_WORDS:
             return text
-        chosen.pop(int(rng.integers(len(chosen))))
+        left.pop(int(rng.integers(len(left))))
 
 
 def _fitting(spec: Spec, rng: np.random.Generator, named: frozenset[str]) -> str:
