@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := table branches strength granularity router layers several
+EXPERIMENTS := table branches strength granularity router layers
 
 .PHONY: demo test lint evidence
 
@@ -11,7 +11,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
-# Every table and figure of docs/evidence, from the checkpoints in models/.
+# Tables and figures of docs/evidence, from the checkpoints in models/.
 evidence: $(READY)
 	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 48
 	$(BIN)/dynaip evaluate evidence
