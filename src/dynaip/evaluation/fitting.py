@@ -163,11 +163,16 @@ def _optimizers(network: nn.Module, fitting: Fitting) -> list[torch.optim.Optimi
     """
     matrices = {n: p for n, p in network.named_parameters() if ".layers." in n and p.ndim == 2}
     others = [p for name, p in network.named_parameters() if name not in matrices]
-    rates = {"lr": fitting.learning_rate, "weight_decay": fitting.weight_decay}
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, **rates)]
+    rate, decay = fitting.learning_rate, fitting.weight_decay
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=rate, weight_decay=decay)
+    ]
     if matrices:
-        muon = torch.optim.Muon(matrices.values(), adjust_lr_fn="match_rms_adamw", **rates)
-        optimizers.append(muon)
+        optimizers.append(
+            torch.optim.Muon(
+                matrices.values(), lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            )
+        )
     return optimizers
 
 
