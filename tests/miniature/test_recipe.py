@@ -174,7 +174,7 @@ def test_alignment_ends_after_its_samples(runs: Path) -> None:
     extra = ends["loss"] - ends["velocity"]
     assert extra.item() == pytest.approx(0.5 * 0.75 * (1 - ends["aligned"].item()), rel=1e-4)
     assert "aligned" not in late
-    assert late["loss"].item() == late["velocity"].item()
+    assert late["loss"].item() == pytest.approx(late["velocity"].item(), rel=1e-6)
     late["loss"].backward()
     assert all(parameter.grad is not None for parameter in task.projector.parameters())
 
