@@ -203,7 +203,11 @@ def test_more_noise_and_fuller_captions_are_asked_for(runs: Path) -> None:
     recipe["loss"] |= {"alignment": 0.0, "logit_mean": 0.7}
     recipe["pictures"] |= {"full_captions": 1.0}
     tasks = [build_task("base", each, runs) for each in (plain, recipe)]
-    usual, full = (task.collate([task.dataset(0)[i] for i in range(48)]) for task in tasks)
+    datasets = [task.dataset(0) for task in tasks]
+    usual, full = (
+        task.collate([dataset[index] for index in range(48)])
+        for task, dataset in zip(tasks, datasets, strict=True)
+    )
     lengths = [sum(len(prompt.split()) for prompt in batch["prompts"]) for batch in (usual, full)]
     assert lengths[1] > 1.1 * lengths[0]
     assert [not prompt for prompt in usual["prompts"]] == [not prompt for prompt in full["prompts"]]
@@ -218,7 +222,8 @@ def test_some_captions_are_full_and_a_share_is_a_share(runs: Path) -> None:
         recipe = tiny_recipe()
         recipe["pictures"] |= {"full_captions": share}
         task = build_task("base", recipe, runs)
-        prompts = [task.dataset(0)[index]["prompt"] for index in range(240)]
+        dataset = task.dataset(0)
+        prompts = [dataset[index]["prompt"] for index in range(160)]
         named = [prompt.split() for prompt in prompts if prompt]
         assert 0.8 < len(named) / len(prompts) < 1
         return sum("toy" in words for words in named) / len(named)
