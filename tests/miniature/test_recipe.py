@@ -358,6 +358,22 @@ def test_pairs_show_one_subject_twice() -> None:
         assert np.array_equal(pair["reference"], toyland.segment(spec, 0, 32)) == same
     with pytest.raises(ValueError, match="intra, cross"):
         ToylandPairs(0, "extra", 32, 32)
+    with pytest.raises(ValueError, match=r"share, from 0 to 1; got 1\.5"):
+        ToylandPairs(0, "intra", 32, 32, view_captions=1.5)
+
+
+def test_a_share_of_the_captions_leaves_the_looks_to_the_reference() -> None:
+    def looks(share: float) -> int:
+        pairs = ToylandPairs(0, "cross", 32, 32, pool=4, view_captions=share)
+        told = 0
+        for index in range(120):
+            spec = toyland.sample_spec(np.random.default_rng([0, index % 4]))
+            told += spec.actors[0].concept.main_colour in pairs._prompt(
+                spec, np.random.default_rng([0, index])
+            )
+        return told
+
+    assert looks(1.0) == 0 < looks(0.5) < looks(0.0) < 80
 
 
 def test_pairs_are_drawn_once_and_told_in_other_words(tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_a_new_adapter_gives_the_bases_own_loss() -> None:
     assert torch.equal(own, adapted)
 
 
+def test_a_higher_mean_of_the_logit_is_more_noise() -> None:
+    plain, noisier = task(), task(logit_mean=0.7)
+    samples = batch(plain)
+    moved = {**samples, "sigma": torch.sigmoid(torch.logit(samples["sigma"]) + 0.7)}
+    torch.testing.assert_close(noisier(samples)["loss"], plain(moved)["loss"])
+    assert not torch.equal(noisier(samples)["loss"], plain(samples)["loss"])
+
+
 def test_only_the_adapter_gets_gradients() -> None:
     made = task()
     with torch.no_grad():

@@ -57,9 +57,13 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
     }
     with pytest.raises(ValueError, match="toyland or folder"):
         build_task(recipe, 1, tiny.pipeline())
+    recipe["data"] = {"source": "toyland", "pool": 4, "captions": 1}
+    with pytest.raises(ValueError, match="unknown keys for toyland: captions"):
+        build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4}
     task = build_task(recipe, 1, tiny.pipeline())
     assert task.adapter.config == tiny.config()
+    assert task.logit_mean == recipe["logit_mean"] > 0
     assert task.dataset(0)[0]["image"].shape == (64, 64, 3)
 
 

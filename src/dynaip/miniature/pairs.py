@@ -33,10 +33,12 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         size: Side of the picture in pixels.
         reference_size: Side of the reference, the image encoder's.
         pool: Number of pairs.
+        view_captions: Share of the captions that name all of the view and, of the subject, at most
+            its category: what is left to tell is told by the reference. The others name any subset.
         cache: Folder that keeps them; without one they are drawn each time.
 
     Raises:
-        ValueError: The pairing is neither of the two.
+        ValueError: The pairing is neither of the two, or the share is none.
     """
 
     def __init__(
@@ -47,11 +49,15 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         reference_size: int,
         *,
         pool: int = 32_768,
+        view_captions: float = 0.0,
         cache: Path | None = None,
     ) -> None:
         if pairing not in PAIRINGS:
             raise ValueError(f"pairing is one of {', '.join(PAIRINGS)}; got {pairing!r}.")
+        if not 0 <= view_captions <= 1:
+            raise ValueError(f"view_captions is a share, from 0 to 1; got {view_captions:g}.")
         self.seed, self.pairing, self.pool = seed, pairing, pool
+        self.view_captions = view_captions
         self.size, self.reference_size = size, reference_size
         self.pictures, self.references = (
             None if cache is None else PictureCache(cache, f"{pairing}-{name}-{seed}", pool, side)
@@ -65,11 +71,15 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         shown = spec if self.pairing == "intra" else toyland.vary(spec, rng)
         return {
             "image": _kept(self.pictures, place, lambda: toyland.render(spec, self.size).image),
-            "prompt": toyland.caption(spec, np.random.default_rng([self.seed, index, 3])),
+            "prompt": self._prompt(spec, np.random.default_rng([self.seed, index, 3])),
             "reference": _kept(
                 self.references, place, lambda: toyland.segment(shown, 0, self.reference_size)
             ),
         }
+
+    def _prompt(self, spec: toyland.Spec, rng: np.random.Generator) -> str:
+        viewed = rng.random() < self.view_captions
+        return toyland.view_caption(spec, rng) if viewed else toyland.caption(spec, rng)
 
 
 def _kept(cache: PictureCache | None, place: int, draw: Draw) -> UInt8[np.ndarray, "h w 3"]:

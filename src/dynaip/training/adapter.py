@@ -73,6 +73,8 @@ class AdapterTask(nn.Module):
             "h w 3", and `prompt`.
         drops: Condition drops.
         text_length: T5 tokens a prompt is padded to; see `PromptEncoder`.
+        logit_mean: Mean of sigma's logit before the shift; above 0 there is more noise, at which
+            it is decided what a subject is.
     """
 
     def __init__(
@@ -83,10 +85,11 @@ class AdapterTask(nn.Module):
         *,
         drops: Drops | None = None,
         text_length: int | None = None,
+        logit_mean: float = 0.0,
     ) -> None:
         super().__init__()
         self.pipeline, self.pairs = pipeline, pairs
-        self.drops = drops or Drops()
+        self.drops, self.logit_mean = drops or Drops(), logit_mean
         self.prompts = PromptEncoder(pipeline, text_length)
         self.vae = pipeline.vae.requires_grad_(False).eval()
         encoder = cast(CLIPVisionModel, pipeline.image_encoder)
@@ -179,7 +182,9 @@ class AdapterTask(nn.Module):
 
     def _error(self, batch: dict[str, Any], prompt: ImagePrompt) -> Float[Tensor, " b"]:
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
-        sigma = shift_sigma(batch["sigma"], time_shift(self.pipeline.scheduler, latents.shape[1]))
+        # A shift by mu adds mu to sigma's logit.
+        mu = time_shift(self.pipeline.scheduler, latents.shape[1]) + self.logit_mean
+        sigma = shift_sigma(batch["sigma"], mu)
         self.attachment.set_prompt(prompt)
         prompts = self.prompts(batch["prompts"])
         return flow_matching_error(self.transformer, latents, noise, sigma, prompts).mean(1)

@@ -40,7 +40,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 # Layers of the paper's encoder, ViT-L.
 PAPER_DEPTH = 24
-KEYS = {"model", "size", "text_length", "data", "adapter", "drops", "stage1", "stage2"}
+OPTIONAL = {"text_length", "logit_mean", "drops"}
+DATA = {"toyland": {"pool", "view_captions"}, "folder": {"intra", "cross"}}
+KEYS = OPTIONAL | {"model", "size", "data", "adapter", "stage1", "stage2"}
 
 
 def load_recipe(name_or_path: str) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def load_recipe(name_or_path: str) -> dict[str, Any]:
     recipe = read_recipe("dynaip.training", name_or_path)
     if unknown := sorted(recipe.keys() - KEYS):
         raise ValueError(f"The recipe has unknown keys: {', '.join(unknown)}.")
-    if missing := sorted(KEYS - {"text_length", "drops"} - recipe.keys()):
+    if missing := sorted(KEYS - OPTIONAL - recipe.keys()):
         raise ValueError(f"The recipe lacks: {', '.join(missing)}.")
     return recipe
 
@@ -146,6 +148,7 @@ def build_task(
         _pairs(recipe, stage, pipeline, cache),
         drops=Drops(**recipe.get("drops", {})),
         text_length=recipe.get("text_length"),
+        logit_mean=recipe.get("logit_mean", 0.0),
     )
 
 
@@ -156,12 +159,12 @@ def _as_config(values: dict[str, Any]) -> dict[str, Any]:
 def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, cache: Path | None) -> Pairs:
     pairing, size = recipe[f"stage{stage}"]["pairing"], recipe["size"]
     reference_size = cast(Any, pipeline.image_encoder).config.image_size
-    data = recipe["data"]
-    if data["source"] == "toyland":
-        pool = data["pool"]
-        return lambda seed: ToylandPairs(
-            seed, pairing, size, reference_size, pool=pool, cache=cache
-        )
-    if data["source"] == "folder":
-        return lambda seed: FolderPairs(Path(data[pairing]), seed, size, reference_size)
-    raise ValueError(f"data.source is toyland or folder; got {data['source']!r}.")
+    data = dict(recipe["data"])
+    source = data.pop("source")
+    if source not in DATA:
+        raise ValueError(f"data.source is {' or '.join(DATA)}; got {source!r}.")
+    if unknown := sorted(data.keys() - DATA[source]):
+        raise ValueError(f"data has unknown keys for {source}: {', '.join(unknown)}.")
+    if source == "toyland":
+        return lambda seed: ToylandPairs(seed, pairing, size, reference_size, cache=cache, **data)
+    return lambda seed: FolderPairs(Path(data[pairing]), seed, size, reference_size)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dynaip.miniature.toyland import FACTORS, Spec, caption, full_caption, sample_spec
+from dynaip.miniature.toyland import FACTORS, Spec, caption, full_caption, sample_spec, view_caption
 from dynaip.miniature.toyland.spec import CATEGORIES, COLOURS, PICTURE_SCENES
 
 
@@ -112,6 +112,22 @@ def test_full_captions_name_the_category_and_most_of_the_rest() -> None:
             assert re.search(rf"\b{actor.concept.category}\b", text), text
     bare = find(rng, category="mug", main_colour="red", pattern="plain", glyph="", mark="none")
     assert "a plain red mug" in full_caption(bare, rng)
+
+
+def test_view_captions_name_where_and_how_and_nothing_of_the_looks() -> None:
+    rng = np.random.default_rng(5)
+    named = 0
+    for _ in range(200):
+        spec = sample_spec(rng)
+        text, concept = view_caption(spec, rng), spec.actors[0].concept
+        assert "light" in text
+        assert re.search(r"(left|right|middle|centre)", text)
+        light = {"pink"} if spec.light.colour == "pink" else set()
+        assert set(text.split()) & set(COLOURS) <= light
+        category = re.search(rf"\b{concept.category}\b", text) is not None
+        assert category != (re.search(r"\btoy\b", text) is not None)
+        named += category
+    assert 70 < named < 130
 
 
 def test_plural_clothes_take_plural_verbs() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dynaip.miniature.toyland.chance import pick
-from dynaip.miniature.toyland.spec import FACTORS, SPECIFIC, Actor, Concept, Light, Spec, View
+from dynaip.miniature.toyland.spec import AGNOSTIC, FACTORS, SPECIFIC, Actor, Concept, Light, Spec, View
 
 MOST_WORDS = 30
 PLURAL = ("overalls", "trousers", "boots")
@@ -89,6 +89,11 @@ def full_caption(spec: Spec, rng: np.random.Generator) -> str:
     """A sentence of all factors; chance drops others than the category until 30 words hold it."""
     others = [name for name in FACTORS if name != "category"]
     return _shortened(spec, rng, others, frozenset({"category"}))
+
+
+def view_caption(spec: Spec, rng: np.random.Generator) -> str:
+    """A sentence of all that a reference does not decide; every other one names the category, too."""
+    return caption(spec, rng, (*AGNOSTIC, "category") if rng.random() < 0.5 else AGNOSTIC)
 
 
 def _shortened(
