@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,20 +81,46 @@ def _trade_off(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
+def _samples(rows: Sequence[Row]) -> Figure | None:
+    """The first trials: prompt, reference, and what each way makes of them."""
+    found = next((row["shown"] for row in rows if row["name"] == "samples"), None)
+    if found is None:
+        return None
+    prompts = found["prompt"]
+    columns = [name for name in found if name != "prompt"]
+    figure = blank_figure(1.15 * len(columns) + 2.6, 1.15 * len(prompts) + 0.3)
+    axes = figure.subplots(len(prompts), len(columns), squeeze=False)
+    for line, (row, prompt) in enumerate(zip(axes, prompts, strict=True)):
+        for ax, name in zip(row, columns, strict=True):
+            ax.imshow(_picture(found[name][line]))
+            ax.set_xticks([])
+            ax.set_yticks([])
+            if line == 0:
+                ax.set_title(name, fontsize=7)
+        words = "\n".join(textwrap.wrap(prompt, 34))
+        row[0].set_ylabel(words, fontsize=6, rotation=0, ha="right", va="center")
+    return figure
+
+
 def _frontier(rows: Sequence[Row]) -> Figure | None:
     """CP and PF along lambda: one line for image rows, one for both, from the base on."""
-    measure = _preserved([row for row in rows if "cp" in row])
-    if measure is None:
+    measured = [row for row in rows if "cp" in row and row["retention"][0] is not None]
+    measure = _preserved(measured)
+    if not measured or measure is None:
         return None
-    base = [row for row in rows if "variant" not in row]
+    base = [row for row in measured if "variant" not in row]
     figure = blank_figure(6.0, 4.6)
     ax = figure.subplots()
     for index, branches in enumerate(("image", "both")):
-        line = [*base, *(row for row in rows if row.get("branches") == branches)]
+        line = [*base, *(row for row in measured if row.get("branches") == branches)]
         x, y = [row[measure][0] for row in line], [row["retention"][0] for row in line]
         name = {"image": "image rows (DDS)", "both": "both branches"}[branches]
         ax.plot(x, y, marker=MARKERS[index], color=COLOURS[index], label=name)
         for row, left, up in zip(line, x, y, strict=True):
+            reach = {"xerr": _reach(row[measure]), "yerr": _reach(row["retention"])}
+            ax.errorbar(left, up, **reach, color=COLOURS[index], elinewidth=0.6, alpha=0.4)
+        for at in sorted({0, min(1, len(line) - 1), len(line) - 1}):
+            row, left, up = line[at], x[at], y[at]
             text = f"{row['scale']:g}" if "scale" in row else "0"
             ax.annotate(text, (left, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
     _name_axes(ax, measure)
@@ -111,14 +138,19 @@ def _matrices(rows: Sequence[Row]) -> Figure | None:
     for ax, row in zip(axes, matrices, strict=True):
         values = np.array(row["matrix"], dtype=float)
         ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-        ax.set_xticks(range(len(row["inputs"])), row["inputs"], rotation=60, ha="right", fontsize=8)
-        ax.set_yticks(range(len(row["outputs"])), row["outputs"], fontsize=8)
-        ax.set_title(f"{row['name']} rows, DTS {_number(row['dts'])}", fontsize=10)
+        inputs, outputs = (
+            [f"{name.replace('_', ' ')}{'' if name in row['readable'] else ' *'}" for name in names]
+            for names in (row["inputs"], row["outputs"])
+        )
+        ax.set_xticks(range(len(inputs)), inputs, rotation=60, ha="right", fontsize=8)
+        ax.set_yticks(range(len(outputs)), outputs, fontsize=8)
+        where = "text and image" if row["name"] == "both" else row["name"]
+        ax.set_title(f"{where} rows, DTS {_number(row['dts'])}", fontsize=10)
         for (y, x), value in np.ndenumerate(values):
             if abs(value) >= 0.1:
                 ax.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=7)
     axes[0].set_ylabel("read in the picture")
-    figure.supxlabel("changed in the reference", fontsize=9)
+    figure.supxlabel("changed in the reference (*: not read well enough to count)", fontsize=9)
     figure.colorbar(axes[0].images[0], ax=list(axes), shrink=0.7)
     return figure
 
@@ -141,7 +173,7 @@ def _attention(rows: Sequence[Row]) -> Figure | None:
             ("made with text rows", _picture(text["picture"]), None, None),
             ("image rows look at", reference, image["over_reference"], most),
             ("made with image rows", _picture(image["picture"]), None, None),
-            ("how loud it is there", _picture(image["picture"]), image["over_picture"], None),
+            ("where image rows hear it", _picture(image["picture"]), image["over_picture"], None),
         )
         for ax, panel in zip(part.subplots(1, len(panels)), panels, strict=True):
             _overlay(ax, *panel)
@@ -235,6 +267,7 @@ def _knowledge(rows: Sequence[Row]) -> Figure | None:
             label=factor.replace("_", " "),
             marker=MARKERS[index % len(MARKERS)],
             color=COLOURS[index % len(COLOURS)],
+            linestyle="-" if index < len(COLOURS) else "--",
         )
     for row in rows:
         if row["tapped"]:
@@ -289,7 +322,7 @@ def _number(value: float | None) -> str:
 
 # By experiment, and then by the name of their files.
 FIGURES: dict[str, dict[str, Callable[[Sequence[Row]], Figure | None]]] = {
-    "table": {"table": _trade_off},
+    "table": {"table": _trade_off, "samples": _samples},
     "methods": {"methods": _trade_off},
     "branches": {"branches": _matrices, "attention": _attention},
     "strength": {"strength": _frontier},

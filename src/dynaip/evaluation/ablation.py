@@ -7,22 +7,60 @@ a run that was stopped goes on, and the same checkpoints give the same rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from torch import nn
 
-from dynaip.evaluation.factors import labels
+from dynaip.evaluation.calibration import strange
+from dynaip.evaluation.factors import PICTURE_FACTORS, labels
 from dynaip.evaluation.figures import Reading
 from dynaip.evaluation.generation import Generator, make_pictures
 from dynaip.evaluation.miniature import PROMPTED, Trial, decoded, read, renders
 from dynaip.evaluation.probe import Probe
-from dynaip.evaluation.statistics import Interval
-from dynaip.evaluation.truth.leakage import copy_paste_index, retention, specified_leak
-from dynaip.evaluation.truth.preservation import preservation
-from dynaip.evaluation.truth.references import CONFLICTS
+from dynaip.evaluation.statistics import (
+    NOT_MEASURED,
+    Columns,
+    Interval,
+    Statistic,
+    cluster_bootstrap,
+    cluster_bootstrap_ratio,
+    compare,
+    mean_columns,
+    ratio,
+)
+from dynaip.evaluation.truth.leakage import (
+    copy_paste_index,
+    following,
+    specified_leak,
+    unspecified_leak,
+)
+from dynaip.evaluation.truth.preservation import (
+    TIERS,
+    Preservation,
+    measurable_tiers,
+    preservation,
+)
+from dynaip.evaluation.truth.scores import tier_columns, tier_statistic
+
+# What prompts of the trials leave open, though a reference shows it.
+OPEN = tuple(name for name in PICTURE_FACTORS if name not in PROMPTED)
+
+
+class Seen(NamedTuple):
+    """Pictures as the probe sees them.
+
+    Attributes:
+        reading: What it reads.
+        energies: How strange it finds each.
+    """
+
+    reading: Reading
+    energies: Float[np.ndarray, " b"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,10 +68,13 @@ class Bench:
     """What all ways of making pictures share.
 
     Attributes:
-        trials: Of `conflict_trials`.
+        trials: What is asked for, each with the picture that its reference is cut from.
         probe: Reads the pictures.
         autoencoder: The base's; its round trip of the right picture is the ceiling.
         folder: Keeps the pictures.
+        readable: Factors that the instruments read well enough; nothing asks the trials' own
+            renders.
+        usual: Energies of perfect pictures, which tell what is strange; likewise.
         reference_size: Side of the references in pixels.
         batch_size: Pictures a call.
         on_pictures: Called with how many more are done.
@@ -43,81 +84,178 @@ class Bench:
     probe: Probe
     autoencoder: nn.Module
     folder: Path
+    readable: frozenset[str] | None = None
+    usual: Float[np.ndarray, " n"] | None = None
     reference_size: int = 64
     batch_size: int = 32
     on_pictures: Callable[[int], Any] | None = None
 
-    def ceiling(self) -> Reading:
+    @cached_property
+    def ceiling(self) -> Seen:
         """The probe on round-tripped renders."""
-        size = self.probe.config.size
-        return read(self.probe, self.trials, decoded(self.autoencoder, renders(self.trials, size)))
+        return self.see(self.restored(renders(self.trials, self.probe.config.size)))
 
-    def reading(self, name: str, generator: Generator) -> Reading:
-        """The probe on a generator's pictures, of which the missing ones are made."""
-        pictures = make_pictures(
+    @cached_property
+    def sources(self) -> Reading:
+        """What is true of the pictures that references were cut from."""
+        specs = [trial.source for trial in self.trials if trial.source is not None]
+        if len(specs) < len(self.trials):
+            raise ValueError("Every trial needs the picture that its reference is cut from.")
+        truths = labels(specs, self.probe.config.values)
+        names = np.arange(len(specs))
+        values = self.probe.config.values
+        return Reading(values=values, truths=truths, answers=truths, clusters=names)
+
+    def restored(self, pictures: UInt8[np.ndarray, "b y x 3"]) -> UInt8[np.ndarray, "b y x 3"]:
+        """Pictures after the autoencoder's round trip."""
+        return decoded(self.autoencoder, pictures)
+
+    def pictures(self, name: str, generator: Generator) -> UInt8[np.ndarray, "b y x 3"]:
+        """A generator's pictures, of which the missing ones are made."""
+        return make_pictures(
             generator,
             [trial.request(self.reference_size) for trial in self.trials],
             self.folder / name,
             batch_size=self.batch_size,
             on_pictures=self.on_pictures,
         )
-        return read(self.probe, self.trials, pictures)
+
+    def see(self, pictures: UInt8[np.ndarray, "b y x 3"]) -> Seen:
+        """Reads pictures of the trials; a category that the prompt says tells nothing."""
+        found = read(self.probe, self.trials, pictures)
+        named = np.array([trial.named for trial in self.trials])
+        found = dataclasses.replace(found, told={"category": named})
+        return Seen(found, self.probe.energy(pictures))
 
 
 def ablation_row(
-    name: str, generator: Generator, made: Reading, base: Reading, ceiling: Reading, bench: Bench
+    name: str, identity: Mapping[str, Any], made: Seen, base: Seen, bench: Bench
 ) -> dict[str, Any]:
     """All measures of one way, as JSON values, beside what made the pictures.
 
     Args:
         name: Of the way.
-        generator: Its identity names the checkpoint's hash and the settings.
-        made: Of its pictures.
-        base: Of the base's pictures, same prompts and seeds.
-        ceiling: See `Bench.ceiling`.
+        identity: Names the checkpoint's hash and the settings.
+        made: Its pictures.
+        base: The base's pictures, same prompts and seeds.
         bench: What they share.
     """
-    kept = preservation(made, ceiling)
-    sources = _sources(bench)
-    row: dict[str, Any] = {"name": name, **generator.identity, "pictures": len(bench.trials)}
+    kept = _kept(made, bench)
+    clusters = made.reading.clusters
+    each, before = _by_picture(made, bench), _by_picture(base, bench)
+    row: dict[str, Any] = {"name": name, **identity, "pictures": len(bench.trials)}
     row["cp"] = _json(kept.overall)
     row["detail_gap"] = _json(kept.detail_gap)
     row |= {f"cp_{tier}": _json(score) for tier, score in kept.tiers.items()}
-    row["factors"] = {
-        factor: {**dataclasses.asdict(score), "measurable": score.measurable}
-        for factor, score in kept.factors.items()
+    row["factors"] = {factor: dataclasses.asdict(score) for factor, score in kept.factors.items()}
+    row |= {
+        measure: _json(cluster_bootstrap(mean_columns(values), clusters, ratio))
+        for measure, values in each.items()
     }
-    right, before = ({f: side.right(f) for f in PROMPTED} for side in (made, base))
-    row["retention"] = _json(retention(right, before, made.clusters))
-    row["leak"] = {
-        factor: _json(
-            specified_leak(
-                made.answers[factor],
-                sources.truths[factor],
-                made.truths[factor],
-                made.clusters,
-                options=len(made.values[factor]),
-                ceiling=float(ceiling.right(factor).mean()),
-            )
-        )
-        for factor in PROMPTED
-    }
-    shown, given, wanted = (
-        np.stack([side[factor] for factor in CONFLICTS], axis=1)
-        for side in (made.answers, sources.truths, made.truths)
-    )
-    row["copy_paste"] = _json(copy_paste_index(shown, given, wanted, made.clusters))
+    row["retention"] = _json(cluster_bootstrap_ratio(each["pf"], before["pf"], clusters))
+    row["cp_pf"] = _json(_product(made, kept, each["pf"], bench))
     return row
 
 
-def _sources(bench: Bench) -> Reading:
-    """What is true of the pictures that references were cut from."""
-    specs = [trial.source for trial in bench.trials if trial.source is not None]
-    truths = labels(specs, bench.probe.config.values)
-    names = np.arange(len(specs))
-    return Reading(values=bench.probe.config.values, truths=truths, answers=truths, clusters=names)
+def differences(first: Seen, second: Seen, bench: Bench) -> dict[str, dict[str, Any]]:
+    """One way's measures minus another's on the same trials, each with its sign-flip test.
+
+    Args:
+        first: One way's pictures.
+        second: The other's.
+        bench: What they share.
+
+    Returns:
+        By measure: `difference` with its interval, `p`, and the smallest `detectable` one.
+    """
+    clusters = first.reading.clusters
+    tiers = measurable_tiers(_kept(first, bench).factors)
+    scores = {"cp": list(tiers.values()), **{f"cp_{tier}": [tiers[tier]] for tier in tiers}}
+    found = {}
+    for name, members in scores.items():
+        if all(members):
+            one, other = (
+                tier_columns(side.reading, bench.ceiling.reading, members)
+                for side in (first, second)
+            )
+            weights = [1 / len(members)] * len(members)
+            statistic = tier_statistic(first.reading, members, weights)
+            found[name] = compare(one, other, clusters, statistic)
+    made, against = (_by_picture(side, bench) for side in (first, second))
+    for name, values in made.items():
+        one, other = mean_columns(values), mean_columns(against[name])
+        found[name] = compare(one, other, clusters, ratio)
+    return {
+        name: {
+            "difference": _json(each.difference),
+            "p": _number(each.p),
+            "detectable": _number(each.detectable),
+        }
+        for name, each in found.items()
+    }
+
+
+def _kept(seen: Seen, bench: Bench) -> Preservation:
+    return preservation(seen.reading, bench.ceiling.reading, readable=bench.readable)
+
+
+def _by_picture(seen: Seen, bench: Bench) -> dict[str, Float[np.ndarray, " b"]]:
+    """What each picture adds to the measures that are means."""
+    made, ceiling, sources = seen.reading, bench.ceiling.reading, bench.sources
+    options = {name: len(made.values[name]) for name in PICTURE_FACTORS}
+    ceilings = {name: float(ceiling.right(name).mean()) for name in PICTURE_FACTORS}
+    right = {name: made.right(name) for name in PROMPTED}
+    leaks = {
+        f"leak_{name}": specified_leak(
+            made.answers[name],
+            sources.truths[name],
+            made.truths[name],
+            options=options[name],
+            ceiling=ceilings[name],
+        )
+        for name in PROMPTED
+    }
+    leaks |= {
+        f"open_{name}": unspecified_leak(
+            made.answers[name],
+            sources.truths[name],
+            options=options[name],
+            ceiling=ceilings[name],
+        )
+        for name in OPEN
+    }
+    usual = bench.ceiling.energies if bench.usual is None else bench.usual
+    shown, given, wanted = (
+        np.stack([side[name] for name in PROMPTED], axis=1)
+        for side in (made.answers, sources.truths, made.truths)
+    )
+    return {
+        "pf": following(right, ceilings, options),
+        "all_right": np.all(list(right.values()), axis=0).astype(float),
+        **leaks,
+        "copy_paste": copy_paste_index(shown, given, wanted),
+        "strange": strange(seen.energies, usual).astype(float),
+    }
+
+
+def _product(made: Seen, kept: Preservation, pf: Float[np.ndarray, " b"], bench: Bench) -> Interval:
+    """CP times PF, of the means (M5)."""
+    tiers = list(measurable_tiers(kept.factors).values())
+    if not all(tiers):
+        return NOT_MEASURED
+    columns: Columns = np.concatenate(
+        [tier_columns(made.reading, bench.ceiling.reading, tiers), mean_columns(pf)], axis=1
+    )
+    preserved: Statistic = tier_statistic(made.reading, tiers, [1 / len(TIERS)] * len(TIERS))
+    return cluster_bootstrap(
+        columns, made.reading.clusters, lambda sums: preserved(sums[:, :-2]) * ratio(sums[:, -2:])
+    )
 
 
 def _json(interval: Interval) -> list[float | None]:
     """Value, low and high end; `null` for what was not measured."""
-    return [float(part) if np.isfinite(part) else None for part in interval]
+    return [_number(part) for part in interval]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

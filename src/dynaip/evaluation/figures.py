@@ -87,20 +87,23 @@ class Reading:
         truths: Index of the true value of each factor.
         answers: Index of the value read, `-1` never.
         clusters: Name of each picture's subject.
+        told: Factors that prompts tell of some pictures, and of which; those do not count.
     """
 
     values: Mapping[str, tuple[str, ...]]
     truths: Mapping[str, Int[np.ndarray, " b"]]
     answers: Mapping[str, Int[np.ndarray, " b"]]
     clusters: Shaped[np.ndarray, " b"]
+    told: Mapping[str, Bool[np.ndarray, " b"]] = dataclasses.field(default_factory=dict)
 
     def right(self, factor: str) -> Bool[np.ndarray, " b"]:
         """Where the true value was read."""
         return self.answers[factor] == self.truths[factor]
 
     def counted(self, factor: str) -> Bool[np.ndarray, " b"]:
-        """Where the question makes sense: the value can be named, and the detail is there."""
-        return asked(factor, self.truths[factor], self.values[factor])
+        """Where the question makes sense: the value can be named, the detail is there, not told."""
+        makes_sense = asked(factor, self.truths[factor], self.values[factor])
+        return makes_sense & ~self.told[factor] if factor in self.told else makes_sense
 
 
 def factor_figure(

@@ -218,6 +218,15 @@ def hash_weights(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def hash_base(folder: Path) -> str:
+    """`hash_weights` of all parts of a pipeline's folder, less the adapters that ship with it."""
+    parts = [part for part in sorted(folder.iterdir()) if part.name not in ("adapter", "variants")]
+    hashes = [hash_weights(part) for part in parts if any(part.rglob("*.safetensors"))]
+    if not hashes:
+        raise ValueError(f"There are no weights below {folder}; check the path.")
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+
+
 def _digest(identity: str, request: Request) -> str:
     return hashlib.sha256((identity + request.fingerprint()).encode()).hexdigest()[:16]
 

@@ -188,7 +188,8 @@ def compare(
     width = first.shape[1]
 
     def difference(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
-        return statistic(sums[..., :width]) - statistic(sums[..., width:])
+        with np.errstate(invalid="ignore"):
+            return statistic(sums[..., :width]) - statistic(sums[..., width:])
 
     if not len(first):
         return Comparison(NOT_MEASURED, math.nan, math.nan)
@@ -220,7 +221,7 @@ def sign_flip_test(
     ones, so that it is never zero.
 
     Returns:
-        Not-a-number if there are no rows.
+        Not-a-number if there are no rows, or the estimates do not exist.
     """
     if not len(first):
         return math.nan
@@ -229,6 +230,8 @@ def sign_flip_test(
     signs = _sign_patterns(len(one), permutations, seed)
     shift = np.vstack([half.sum(axis=0), signs @ half])
     seen, flipped = np.split(np.abs(statistic(middle + shift) - statistic(middle - shift)), [1])
+    if math.isnan(seen[0]):
+        return math.nan
     # Patterns that tie with what was seen differ from it by rounding only.
     extreme = int((flipped >= seen - 1e-9).sum())
     if len(one) <= EXACT_CLUSTERS:

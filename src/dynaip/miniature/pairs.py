@@ -38,7 +38,7 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         cache: Folder that keeps them; without one they are drawn each time.
 
     Raises:
-        ValueError: The pairing is neither of the two, or the share is none.
+        ValueError: The pairing is neither of the two, the share is none, or there are no pairs.
     """
 
     def __init__(
@@ -54,6 +54,8 @@ class ToylandPairs(Dataset[dict[str, Any]]):
     ) -> None:
         if pairing not in PAIRINGS:
             raise ValueError(f"pairing is one of {', '.join(PAIRINGS)}; got {pairing!r}.")
+        if pool < 1:
+            raise ValueError(f"pool is a number of pairs, at least 1; got {pool}.")
         if not 0 <= view_captions <= 1:
             raise ValueError(f"view_captions is a share, from 0 to 1; got {view_captions:g}.")
         self.seed, self.pairing, self.pool = seed, pairing, pool
@@ -78,7 +80,7 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         }
 
     def _prompt(self, spec: toyland.Spec, rng: np.random.Generator) -> str:
-        viewed = rng.random() < self.view_captions
+        viewed = self.view_captions and rng.random() < self.view_captions
         return toyland.view_caption(spec, rng) if viewed else toyland.caption(spec, rng)
 
 

@@ -33,7 +33,8 @@ def save_checkpoint(
         state: JSON values kept beside them.
 
     Raises:
-        OSError: Nothing was written (a full disk, say); earlier checkpoints are untouched.
+        OSError, SafetensorError: Nothing was written (a full disk, say); earlier checkpoints are
+            untouched.
     """
     target = folder / f"step-{step:08d}"
     partial = folder / f".{target.name}.partial"

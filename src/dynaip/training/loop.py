@@ -113,7 +113,8 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
             accelerator.backward(output["loss"])
             norm = accelerator.clip_grad_norm_(list(parameters.values()), config.max_grad_norm)
             if not torch.isfinite(output["loss"].detach() + norm):
-                save(step)
+                if all(bool(torch.isfinite(p).all()) for p in parameters.values()):
+                    save(step)
                 raise TrainingError(
                     f"The loss or its gradient is not a finite number at step {step + 1}. "
                     f"{_last_good(checkpoints)} Lower the learning rate, or train with "
@@ -205,6 +206,12 @@ def _restore(
     if not found:
         return 0
     groups, state = ckpt.load_checkpoint(found[-1])
+    wanted = {"model", *(f"optimizer-{index}" for index in range(len(optimizers)))}
+    if missing := sorted((wanted | ({"ema"} if average else set())) - groups.keys()):
+        raise ckpt.CheckpointError(
+            f"The checkpoint {found[-1]} lacks {', '.join(missing)}; delete that folder to resume "
+            "from the one before it."
+        )
     expected = {name: tuple(p.shape) for name, p in parameters.items()}
     stored = {name: tuple(t.shape) for name, t in groups["model"].items()}
     if expected != stored:

@@ -160,11 +160,13 @@ def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, cache: Pa
     pairing, size = recipe[f"stage{stage}"]["pairing"], recipe["size"]
     reference_size = cast(Any, pipeline.image_encoder).config.image_size
     data = dict(recipe["data"])
-    source = data.pop("source")
+    source = data.pop("source", None)
     if source not in DATA:
         raise ValueError(f"data.source is {' or '.join(DATA)}; got {source!r}.")
     if unknown := sorted(data.keys() - DATA[source]):
         raise ValueError(f"data has unknown keys for {source}: {', '.join(unknown)}.")
+    if source == "folder" and pairing not in data:
+        raise ValueError(f"data lacks {pairing}, the folder of the stage's pairs.")
     if source == "toyland":
         return lambda seed: ToylandPairs(seed, pairing, size, reference_size, cache=cache, **data)
     return lambda seed: FolderPairs(Path(data[pairing]), seed, size, reference_size)

@@ -29,7 +29,7 @@ from dynaip.evaluation.generation import Request, Use
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast
 from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast
-from dynaip.evaluation.truth.references import copy_source, with_concepts
+from dynaip.evaluation.truth.references import SINGLE, copy_source, with_concepts
 from dynaip.miniature.toyland import Spec, is_held_out, render, segment
 from dynaip.pipeline.subject import Subject, token_mask
 
@@ -52,6 +52,7 @@ def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laborator
         finder=Detector(DetectorConfig(size=SIZE, widths=(4, 4, 4), threshold=0.0)),
         folder=folder,
         count=count,
+        calibration=12,
         steps=1,
     )
 
@@ -78,6 +79,12 @@ class Copier:
         return np.stack(pictures)
 
 
+def matrix_diagonal(row: dict[str, Any], name: str) -> Any:
+    """As the matrix has it, which is rounded."""
+    cell = row["matrix"][row["outputs"].index(name)][row["inputs"].index(name)]
+    return pytest.approx(cell, abs=1e-4)
+
+
 def keep(source: Spec, target: Spec) -> Spec:
     """The reference's subject, as the prompt wants it."""
     return with_concepts(target, [source.actors[0].concept])
@@ -91,7 +98,9 @@ def test_the_matrix_tells_a_copy_from_the_subject_alone(
 ) -> None:
     probe = Knowing()
     lab = laboratory(model, tmp_path, probe, 12)
+    lab.__dict__["readable"] = frozenset(probed_values())
     row = transfer_matrix(lab, "image", Copier(probe, lab, show))
+    assert all(value == matrix_diagonal(row, name) for name, (value, *_) in row["diagonal"].items())
     matrix = np.array(row["matrix"])
     for column, factor in enumerate(row["inputs"]):
         wanted = 1.0 if factor in CONCEPT_FACTORS else agnostic
@@ -224,7 +233,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
 ) -> None:
     """An untrained probe reads nothing well, so the bar is lowered: what counts is the path."""
     monkeypatch.setattr("dynaip.evaluation.experiments.several.MEASURABLE", 0.0)
-    monkeypatch.setattr("dynaip.evaluation.truth.scores.MEASURABLE", 0.0)
+    monkeypatch.setattr("dynaip.evaluation.experiments.laboratory.MEASURABLE", 0.0)
     monkeypatch.setattr("dynaip.evaluation.experiments.several.read_cast", in_one_light)
     config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
     lab = laboratory(model, tmp_path / "pictures", Probe(config), 4)
@@ -245,7 +254,9 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     found = read_rows(tmp_path)
     assert list(found) == list(EXPERIMENTS)
-    assert [row["name"] for row in found["table"]] == ["base", "image", "both"]
+    assert [row["name"] for row in found["table"]] == [*SINGLE, "base", "image", "both", "samples"]
+    assert "against_method" not in found["table"][-3]
+    assert found["table"][-2]["against_method"].keys() > {"cp", "pf", "strange"}
     assert len(found["strength"]) == 13
     assert [row["name"] for row in found["methods"]] == ["text only", "full", "fitted"]
     assert all(row["seconds_per_subject"] is not None for row in found["methods"])
@@ -265,6 +276,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert all(row["adapter"] for rows in found.values() for row in rows if "variant" in row)
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()
+    assert [path.stem for path in figures["table"]][-1] == "samples"
     assert [row["layer"] for row in found["layers"]] == [0, 1, 2, 3]
     page = write_evidence(found, figures, tmp_path / "page").read_text()
     for words in (
@@ -275,9 +287,13 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         "the first 3 of the trials",
         "composition",
         "one light",
+        "B2 oracle | ",
+        "difference from the method",
+        "w/o DDS | 0.785 | 0.799",
+        "How each tier rises",
     ):
         assert words in page
-    assert f"adapter full `{found['table'][1]['adapter']}`" in page
+    assert f"adapter full `{found['table'][-2]['adapter']}`" in page
 
     before = sorted(path.name for path in tmp_path.rglob("pictures/**/*.png"))
     again = [jsonable(row) for row in EXPERIMENTS["table"](lab)]
@@ -309,5 +325,8 @@ def test_rows_that_need_a_router_leave_other_fusions_out(model: Path, tmp_path: 
     lab = laboratory(model, tmp_path, probe, 2)
     lab = dataclasses.replace(lab, adapters={"add": tmp_path / "add"})
     assert list(EXPERIMENTS["router"](lab)) == []
+    (tmp_path / "router.jsonl").write_text("")
+    with pytest.raises(ValueError, match="no rows"):
+        read_rows(tmp_path)
     with pytest.raises(ValueError, match="granularity"):
         list(EXPERIMENTS["granularity"](lab))

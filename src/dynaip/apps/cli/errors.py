@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import typer
+from safetensors import SafetensorError
 
 EXIT_CODE = 2
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
@@ -27,7 +28,7 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> NoReturn:
             typer.echo("Stopped; files that were finished stay as they are.", err=True)
             sys.exit(EXIT_CODE)
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         if debug:
             raise
         typer.echo(f"Error: {sentence(error)}", err=True)
@@ -37,7 +38,9 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> NoReturn:
 
 def sentence(error: Exception) -> str:
     """What went wrong, in one line that a person can act on."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    # safetensors tells a failed write in words only.
+    told = f"(os error {errno.ENOSPC})" in str(error)
+    if told or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         return "The disk is full; make room and run the same command again."
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""

@@ -295,10 +295,16 @@ def _systems(
     pipe: FluxPipeline, folder: Path, adapter: Path | None, steps: int, guidance: float
 ) -> Systems:
     """The base by itself, and with the adapter on image rows and on all rows."""
-    from dynaip.evaluation.generation import FluxGenerator, PersonalGenerator, Use, hash_weights
+    from dynaip.evaluation.generation import (
+        FluxGenerator,
+        PersonalGenerator,
+        Use,
+        hash_base,
+        hash_weights,
+    )
     from dynaip.evaluation.suite import WAYS, Systems
 
-    weights = hash_weights(folder / "transformer")
+    weights = hash_base(folder)
     base = FluxGenerator(pipe, weights=weights, steps=steps, guidance=guidance)
     if adapter is None:
         return Systems(base=base)

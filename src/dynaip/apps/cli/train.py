@@ -21,13 +21,18 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
     variant: Annotated[
-        str, typer.Option(help="An ablation: full, add, concat, low, mid, high, image-branch, ...")
+        str,
+        typer.Option(
+            help="An ablation: full, add, concat, low, mid, high, image-branch, ip-adapter, early, "
+            "late, layer-4, ..."
+        ),
     ] = "full",
     seed: Annotated[int, typer.Option(min=0, help="Of weights, pairs and noise.")] = 0,
 ) -> None:
     """Train an adapter, or go on where it stopped; `accelerate launch -m dynaip` works too."""
     import dataclasses
 
+    from dynaip.evaluation.generation import hash_base, hash_weights
     from dynaip.pipeline.flux import load
     from dynaip.training import recipe as recipes
     from dynaip.training.loop import train as run
@@ -46,12 +51,19 @@ def train(
                 f"Stage 2 starts from stage 1's adapter, and there is none at {start}; train "
                 "stage 1 first, or give --start."
             )
-    task = recipes.build_task(values, stage, load(model or values["model"]), start, cache)
+    base = model or values["model"]
+    identity: dict[str, Any] = {"stage": stage, "recipe": values, "base": base}
+    # A run does not go on over another base, or from another start, of the same name.
+    if Path(base).is_dir():
+        identity["base"] = hash_base(Path(base))
+    if start is not None:
+        identity["start"] = hash_weights(start)
+    task = recipes.build_task(values, stage, load(base), start, cache)
     export = run(
         task,
         config,
         runs / f"stage{stage}",
-        identity={"stage": stage, "recipe": values},
+        identity=identity,
         on_log=_tell,
     )
     typer.echo(f"Stage {stage}: the adapter is in {export / 'adapter'}.")

@@ -6,30 +6,30 @@ picture was carried over.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from PIL import Image
 
 from dynaip.adapter.config import BRANCHES, Branches
-from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row, as_text
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels
 from dynaip.evaluation.figures import Reading
 from dynaip.evaluation.generation import Generator, Request, Use
 from dynaip.evaluation.miniature import Trial, read
-from dynaip.evaluation.truth.leakage import Intervention, transfer
+from dynaip.evaluation.statistics import cluster_bootstrap_mean
+from dynaip.evaluation.truth.leakage import Intervention, arrivals, transfer
 from dynaip.evaluation.truth.references import copy_source
 from dynaip.miniature.toyland import FACTORS, Spec, segment
+from dynaip.miniature.toyland.spec import KIND_OF
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.subject import Subject
 
 # Factors of a reference on white that can be changed by themselves.
-CHANGED = ("main_colour", "second_colour", "pattern", "glyph", "facing", "posture", "light")
+CHANGED = (*CONCEPT_FACTORS, "facing", "posture", "light")
 # The first trials are shown, whatever they show.
 SHOWN = 3
 # Share of noise that is put on a finished picture to see what attends to what.
@@ -79,8 +79,8 @@ def attention_maps(
         )
         entry = {
             "prompt": request.prompt,
-            "reference": _png(reference),
-            "picture": _png(picture),
+            "reference": as_text(reference),
+            "picture": as_text(picture),
             "over_reference": _numbers(maps.reference[name][0, 0, 0]),
         }
         # Rows of text have no place in the picture.
@@ -95,12 +95,6 @@ def attention_maps(
         "noise": NOISE,
         "shown": shown,
     }
-
-
-def _png(picture: UInt8[np.ndarray, "y x 3"]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def _numbers(values: Float[np.ndarray, "y x"]) -> list[list[float]]:
@@ -142,7 +136,12 @@ def transfer_matrix(laboratory: Laboratory, name: Branches, way: Generator) -> R
         "outputs": list(found.outputs),
         "inputs": list(found.inputs),
         "matrix": found.matrix.round(4).tolist(),
-        "dts": found.score(CONCEPT_FACTORS),
+        "diagonal": {
+            change.factor: list(cluster_bootstrap_mean(arrivals(change), before.clusters))
+            for change in interventions
+        },
+        "readable": sorted(laboratory.readable),
+        "dts": found.score(CONCEPT_FACTORS, laboratory.readable),
     }
 
 
@@ -176,16 +175,18 @@ def changed(trial: Trial, factor: str) -> Spec:
     part = "concept" if factor in CONCEPT_FACTORS else "view"
     owner = cast(Any, getattr(actor, part))
     value = _another(rng, factor, getattr(owner, factor), _taken(owner, factor))
-    actor = dataclasses.replace(actor, **{part: dataclasses.replace(owner, **{factor: value})})
+    changes = {factor: value, **({"kind": KIND_OF[value]} if factor == "category" else {})}
+    actor = dataclasses.replace(actor, **{part: dataclasses.replace(owner, **changes)})
     return dataclasses.replace(source, actors=(actor,))
 
 
 def _taken(owner: Any, factor: str) -> tuple[str, ...]:
-    """Values that would change more than the factor: two colours that are one, or no letter."""
+    """Values that would change more than the factor: two colours that are one, or no detail."""
     others: Mapping[str, tuple[str, ...]] = {
         "main_colour": (getattr(owner, "second_colour", ""),),
         "second_colour": (getattr(owner, "main_colour", ""),),
         "glyph": ("",),
+        "mark": ("none",),
     }
     return others.get(factor, ())
 

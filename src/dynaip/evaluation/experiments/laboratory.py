@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
+import numpy as np
 from diffusers import FluxPipeline
 from jaxtyping import Float, UInt8
 from numpy import ndarray
@@ -16,25 +19,36 @@ from PIL import Image
 
 from dynaip.adapter.config import Branches
 from dynaip.adapter.model import DynaIPAdapter
-from dynaip.evaluation.ablation import Bench, ablation_row
-from dynaip.evaluation.figures import Reading
+from dynaip.evaluation.ablation import Bench, Seen, ablation_row, differences
+from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.generation import (
     FluxGenerator,
     Generator,
     PersonalGenerator,
     Request,
     Use,
+    hash_base,
     hash_weights,
     make_pictures,
 )
-from dynaip.evaluation.miniature import Trial
+from dynaip.evaluation.miniature import Trial, adapter_trials, decoded, read, renders
 from dynaip.evaluation.probe import Probe
 from dynaip.evaluation.truth.casting import InstanceFinder
-from dynaip.evaluation.truth.references import conflict_trials
+from dynaip.evaluation.truth.references import SINGLE, conflict_trials
+from dynaip.miniature.toyland import render
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.subject import Subject
 
 Row = dict[str, Any]
+
+
+def as_text(picture: UInt8[ndarray, "y x 3"]) -> str:
+    """A picture as PNG in base64, so that a row holds it."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
 Put = Callable[[Use], PersonalGenerator]
 Drawn = tuple[UInt8[ndarray, "y x 3"], str]
 
@@ -105,6 +119,7 @@ class Laboratory:
         methods: That are trained per subject, to compare with.
         folder: Keeps the pictures.
         count: Pictures of each way.
+        calibration: Renders that tell which factors can be measured.
         seed: Of subjects, prompts and noise.
         steps, guidance: Of the sampler.
         batch_size: Pictures a call.
@@ -120,6 +135,7 @@ class Laboratory:
     finder: InstanceFinder | None = None
     methods: tuple[PerSubject, ...] = ()
     count: int = 128
+    calibration: int = 512
     seed: int = 0
     steps: int = 20
     guidance: float = 3.5
@@ -150,7 +166,7 @@ class Laboratory:
 
     @cached_property
     def _base_hash(self) -> str:
-        return hash_weights(self.model / "transformer")
+        return hash_base(self.model)
 
     @contextlib.contextmanager
     def attached(self, name: str) -> Iterator[tuple[PersonalPipeline, Put]]:
@@ -167,16 +183,43 @@ class Laboratory:
 
             yield personal, put
 
-    def bench(self, name: str) -> Bench:
-        """Where the trials' pictures of an experiment are made and read."""
+    @cached_property
+    def _perfect(self) -> Seen:
+        """Perfect pictures, more than an experiment has: what the instruments make of them."""
+        trials = adapter_trials(self.calibration, self.seed)
+        pictures = decoded(self.pipe.vae, renders(trials, self.probe.config.size))
+        return Seen(read(self.probe, trials, pictures), self.probe.energy(pictures))
+
+    @cached_property
+    def readable(self) -> frozenset[str]:
+        """Factors that the probe reads well enough to be measured with it."""
+        found = self._perfect.reading
+        return frozenset(
+            name
+            for name in found.values
+            if found.right(name)[found.counted(name)].mean() >= MEASURABLE
+        )
+
+    @cached_property
+    def _bench(self) -> Bench:
         return Bench(
             trials=self.trials,
             probe=self.probe,
             autoencoder=self.pipe.vae,
             folder=self.folder,
+            readable=self.readable,
+            usual=self._perfect.energies,
             reference_size=self.reference_size,
             batch_size=self.batch_size,
-            on_pictures=lambda done: self.progress(name, self.count, done),
+        )
+
+    def bench(self, name: str, trials: Sequence[Trial] | None = None) -> Bench:
+        """Where the pictures of an experiment are made and read; by default of `trials`."""
+        asked = self.trials if trials is None else trials
+        return dataclasses.replace(
+            self._bench,
+            trials=asked,
+            on_pictures=lambda done: self.progress(name, len(asked), done),
         )
 
     def pictures(
@@ -192,24 +235,42 @@ class Laboratory:
         )
 
     @cached_property
-    def _base_reading(self) -> Reading:
-        return self.bench("base").reading("base", self.base)
+    def _base_seen(self) -> Seen:
+        bench = self.bench("base")
+        return bench.see(bench.pictures("base", self.base))
 
     @cached_property
-    def _ceiling(self) -> Reading:
-        return self.bench("base").ceiling()
+    def _method_seen(self) -> Seen:
+        """The first adapter as the paper uses it: what all others are compared with."""
+        bench = self.bench(self.first)
+        with self.attached(self.first) as (_, put):
+            return bench.see(bench.pictures(self.first, put(Use())))
 
     def base_row(self) -> Row:
         """The measures of the base, which sees no reference."""
-        reading = self._base_reading
-        return ablation_row("base", self.base, reading, reading, self._ceiling, self.bench("base"))
+        seen = self._base_seen
+        return ablation_row("base", self.base.identity, seen, seen, self._bench)
+
+    def reference_rows(self) -> Iterator[Row]:
+        """The measures of systems of known worth: what a copy reaches, and what perfection."""
+        size = self.probe.config.size
+        for name, show in SINGLE.items():
+            drawn = np.stack([render(show(trial), size).image for trial in self.trials])
+            seen = self._bench.see(self._bench.restored(drawn))
+            about = {"reference system": name}
+            yield ablation_row(name, about, seen, self._base_seen, self._bench)
 
     def rows(self, adapter: str, uses: Mapping[str, Use]) -> Iterator[Row]:
-        """The measures of an adapter, used in each way."""
-        base, ceiling = self._base_reading, self._ceiling
+        """The measures of an adapter, used in each way, and how they differ from the method's."""
+        base, method = self._base_seen, self._method_seen
         with self.attached(adapter) as (_, put):
             for name, use in uses.items():
                 way, bench = put(use), self.bench(f"{adapter}, {name}")
-                made = bench.reading(adapter, way)
-                row = ablation_row(name, way, made, base, ceiling, bench)
-                yield {"variant": adapter, **row}
+                made = bench.see(bench.pictures(adapter, way))
+                row = {
+                    "variant": adapter,
+                    **ablation_row(name, way.identity, made, base, self._bench),
+                }
+                if (adapter, use) != (self.first, Use()):
+                    row["against_method"] = differences(made, method, self._bench)
+                yield row

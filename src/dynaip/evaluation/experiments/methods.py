@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import re
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from dynaip.evaluation.experiments.laboratory import Laboratory, PerSubject, Row
 from dynaip.evaluation.generation import FluxGenerator, Request, Use
 from dynaip.evaluation.miniature import PROMPTED, Trial
 from dynaip.miniature.toyland import Spec, caption, render, sample_spec, segment, vary
+from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.subject import Subject
 
 STREAM = 17
@@ -64,26 +68,37 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     subjects = max(1, laboratory.count // PROMPTS)
     cases = [Case.draw(laboratory.seed, index) for index in range(subjects)]
     trials = [trial for case in cases for trial in case.trials]
-    bench = dataclasses.replace(laboratory.bench("methods"), trials=trials)
-    base, ceiling = bench.reading("methods", laboratory.base), bench.ceiling()
+    bench = laboratory.bench("methods", trials)
+    base = bench.see(bench.pictures("methods", laboratory.base))
 
     def row(name: str, way: Any, seconds: float | None) -> Row:
-        made = bench.reading("methods", way)
-        measured = ablation_row(name, way, made, base, ceiling, bench)
+        shown = laboratory.bench(name, trials)
+        made = shown.see(shown.pictures("methods", way))
+        measured = ablation_row(name, way.identity, made, base, bench)
         return {**measured, "subjects": subjects, "seconds_per_subject": seconds}
 
     yield row("text only", laboratory.base, 0.0)
     for name in laboratory.adapters:
         with laboratory.attached(name) as (personal, put):
-            reference = Image.fromarray(segment(cases[0].views[0], size=laboratory.reference_size))
-            personal.encode([Subject(reference)])  # the first time loads what later times have
-            begun = time.perf_counter()
-            personal.encode([Subject(reference)])
-            yield row(name, put(Use()), time.perf_counter() - begun)
+            yield row(name, put(Use()), _encoding_seconds(laboratory, personal, cases))
     for method in laboratory.methods:
         way = FittedGenerator(laboratory, method, cases, bench)
         found = row(method.name, way, None)
         yield {**found, "seconds_per_subject": way.seconds()}
+
+
+def _encoding_seconds(
+    laboratory: Laboratory, personal: PersonalPipeline, cases: Sequence[Case]
+) -> float:
+    """Median over the subjects of what an adapter needs to get to know one."""
+    size = laboratory.reference_size
+    seconds = []
+    for case in (cases[0], *cases):  # the first time loads what later times have
+        subject = Subject(Image.fromarray(segment(case.views[0], size=size)))
+        begun = time.perf_counter()
+        personal.encode([subject])
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds[1:])
 
 
 class FittedGenerator:
@@ -104,13 +119,16 @@ class FittedGenerator:
             trial.seed: index for index, case in enumerate(cases) for trial in case.trials
         }
         self.subjects = cases
-        self.folder = bench.folder / "fits" / f"{method.name}-{laboratory.seed}"
         self.identity: dict[str, Any] = {
             **laboratory.base.identity,
             "method": method.name,
             "views": VIEWS,
+            "subjects": laboratory.seed,
             **method.settings,
         }
+        # A fit is of one base: another one's starts anew, beside it.
+        digest = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        self.folder = bench.folder / "fits" / f"{method.name}-{digest[:16]}"
 
     def __call__(self, requests: Sequence[Request]) -> UInt8[np.ndarray, "b y x 3"]:
         """One picture per request, of the subject that its trial is about."""
@@ -124,18 +142,24 @@ class FittedGenerator:
 
     def seconds(self) -> float | None:
         """Median time of a fit; nothing where none is known."""
-        known = [json.loads(path.read_text()) for path in self.folder.glob("*/seconds.json")]
+        files = (self._seconds(index) for index in range(len(self.subjects)))
+        known = [json.loads(path.read_text()) for path in files if path.is_file()]
         return statistics.median(known) if known else None
+
+    def _seconds(self, index: int) -> Path:
+        return self.folder / str(index) / "seconds.json"
 
     def _fitted(self, index: int) -> FluxGenerator:
         case, folder = self.subjects[index], self.folder / str(index)
         size = self.laboratory.pipe.vae.config.sample_size
         rng = np.random.default_rng([STREAM, self.laboratory.seed, index, 1])
         views = [(render(spec, size).image, self._words(spec, rng, case)) for spec in case.views]
+        whole, others = not folder.exists(), self._others(case, rng)
         begun = time.perf_counter()
-        pipe = self.method.fit(views, self._others(case, rng), folder)
-        if not (folder / "seconds.json").is_file():
-            (folder / "seconds.json").write_text(json.dumps(time.perf_counter() - begun))
+        pipe = self.method.fit(views, others, folder)
+        # What is left of one that was stopped says nothing of how long a fit takes.
+        if whole:
+            self._seconds(index).write_text(json.dumps(time.perf_counter() - begun))
         settings = {"steps": self.laboratory.steps, "guidance": self.laboratory.guidance}
         return FluxGenerator(pipe, weights="fitted", **settings)
 
@@ -158,4 +182,5 @@ class FittedGenerator:
 
     def _named(self, prompt: str, case: Case) -> str:
         """The prompt with the subject's own word before its category."""
-        return prompt.replace(case.category, f"{self.method.word} {case.category}", 1)
+        named = f"{self.method.word} {case.category}"
+        return re.sub(rf"\b{case.category}\b", named, prompt, count=1)

@@ -236,7 +236,9 @@ def _yardstick(
     light = float((cast.light == directions[:, None])[cast.present].mean())
     cast = _only(cast, list(ceilings))
     confusions = {
-        factor: _confusion(cast.wanted[factor], cast.read[factor], cast.options[factor])
+        factor: _confusion(
+            cast.wanted[factor], cast.read[factor], cast.present, cast.options[factor]
+        )
         for factor in ceilings
     }
     return Yardstick(
@@ -249,11 +251,14 @@ def _yardstick(
 
 
 def _confusion(
-    wanted: Int[np.ndarray, "b n"], read: Int[np.ndarray, "b n"], options: int
+    wanted: Int[np.ndarray, "b n"],
+    read: Int[np.ndarray, "b n"],
+    present: Bool[np.ndarray, "b n"],
+    options: int,
 ) -> Float[np.ndarray, "v v"]:
     """P(read | true), with one imaginary reading of every kind so that none is impossible."""
     counts = np.ones((options, options))
-    known = wanted >= 0
+    known = present & (wanted >= 0)
     np.add.at(counts, (wanted[known], read[known]), 1)
     return counts / counts.sum(1, keepdims=True)
 

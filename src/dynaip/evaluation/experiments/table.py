@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row, as_text
 from dynaip.evaluation.generation import Use
 
 WAYS = {"image": Use(), "both": Use(branches="both")}
+# The first trials are shown, whatever they show.
+SHOWN = 8
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """A row for the base, and for every adapter with DDS (image rows) and without (both)."""
+    """Rows for systems of known worth, the base, and each adapter with and without DDS.
+
+    With it image rows see the reference, without it both. A last row holds the first pictures.
+    """
+    yield from laboratory.reference_rows()
     yield laboratory.base_row()
     for adapter in laboratory.adapters:
         yield from laboratory.rows(adapter, WAYS)
+    yield _samples(laboratory)
+
+
+def _samples(laboratory: Laboratory) -> Row:
+    """Pictures that wait since their rows were made, as PNG in base64."""
+    trials = laboratory.trials[:SHOWN]
+    bench = laboratory.bench("samples", trials)
+    shown: dict[str, Any] = {
+        "prompt": [trial.prompt for trial in trials],
+        "reference": [
+            as_text(trial.request(laboratory.reference_size).references[0]) for trial in trials
+        ],
+        "base": [as_text(each) for each in bench.pictures("base", laboratory.base)],
+    }
+    for adapter in laboratory.adapters:
+        with laboratory.attached(adapter) as (_, put):
+            for name, use in WAYS.items():
+                pictures = bench.pictures(adapter, put(use))
+                shown[f"{adapter}: {name}"] = [as_text(each) for each in pictures]
+    return {"name": "samples", "pictures": len(trials), "shown": shown}

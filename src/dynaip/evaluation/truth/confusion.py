@@ -11,7 +11,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from dynaip.evaluation.statistics import Interval, cluster_bootstrap, cluster_bootstrap_mean
+from dynaip.evaluation.statistics import (
+    NOT_MEASURED,
+    Interval,
+    cluster_bootstrap,
+    cluster_bootstrap_mean,
+)
 from dynaip.evaluation.truth.leakage import contrast
 
 Outcome = Literal["omission", "duplication", "swap", "dominance", "blend", "drift", "correct"]
@@ -59,7 +64,8 @@ class Shares:
 
     Attributes:
         own, other, novel: Its own, another reference's, nobody's; they sum to 1.
-        confusion: ICR, (other - novel / (V - 2)) / kappa: 0 under pure drift.
+        confusion: ICR, (other - novel m / (V - 1 - m)) / kappa, where the others have m values that
+            are not a subject's own: 0 under pure drift. Of two subjects m is 1.
     """
 
     own: float
@@ -89,18 +95,24 @@ def identity_shares(cast: Cast, ceilings: Mapping[str, float]) -> Shares:
         other = others & ~own & asked
         novel = ~own & ~others & asked
         counts += [(own & asked).sum(), other.sum(), novel.sum()]
-        values = (other - novel / (options - 2)) / contrast(ceilings[factor], options)
+        # Of V - 1 values that are not its own, so many are another's: drift falls on them as often.
+        foreign = _distinct_others(wanted)
+        drifted = foreign / np.maximum(options - 1 - foreign, 1)
+        values = (other - novel * drifted) / contrast(ceilings[factor], options)
         excess.append(values[asked])
         clusters.append(np.broadcast_to(cast.clusters[:, None], asked.shape)[asked])
     total = counts.sum()
     if not total:
-        return Shares(own=math.nan, other=math.nan, novel=math.nan, confusion=_NOTHING)
+        return Shares(own=math.nan, other=math.nan, novel=math.nan, confusion=NOT_MEASURED)
     own, other, novel = counts / total
     interval = cluster_bootstrap_mean(np.concatenate(excess), np.concatenate(clusters))
     return Shares(own=own, other=other, novel=novel, confusion=interval)
 
 
-_NOTHING = Interval(math.nan, math.nan, math.nan)
+def _distinct_others(wanted: Int[np.ndarray, "b n"]) -> Int[np.ndarray, "b n"]:
+    """How many values, not a slot's own, the other slots' subjects have."""
+    counts = [[len(set(row.tolist()) - {value}) for value in row.tolist()] for row in wanted]
+    return np.array(counts)
 
 
 def _is_anothers(
@@ -171,14 +183,18 @@ def _outcome(
 def calibrate(
     cast: Cast, confusions: Mapping[str, Float[np.ndarray, "v v"]], level: float = 0.05
 ) -> Thresholds:
-    """Thresholds that a share `level` of correct pictures, such as oracle composites, would fail.
+    """Thresholds that few correct pictures, such as oracle composites, would fail.
 
     Args:
-        cast: Correct pictures.
+        cast: Correct pictures; those in which somebody was not found, or too many were, are left
+            out, as `outcomes` never asks them.
         confusions: See `outcomes`.
-        level: Share of false alarms, over a picture's slots together.
+        level: Share of false alarms of each of the two, over a picture's slots together.
     """
     single, mixture = _likelihoods(cast, confusions)
+    whole = cast.present.all(1) & (cast.extra == 0)
+    if whole.any():
+        single, mixture = single[whole], mixture[whole]
     best = single.max(2)
     gain = (mixture - best).max(1)
     return Thresholds(

@@ -2,45 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from dynaip.evaluation.statistics import (
-    Interval,
-    cluster_bootstrap,
-    cluster_bootstrap_mean,
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Joint:
-    """CP and PF together (M5).
-
-    Attributes:
-        product_of_means: The paper's CP·PF.
-        mean_of_products: Of each picture's own two; lower where pictures trade one for the other.
-    """
-
-    product_of_means: Interval
-    mean_of_products: Interval
-
-
-def joint(
-    cp: Float[np.ndarray, " b"], pf: Float[np.ndarray, " b"], clusters: Shaped[np.ndarray, " b"]
-) -> Joint:
-    """Both ways of multiplying, over pictures that have both scores."""
-    columns = np.stack([cp, pf, np.ones_like(cp)], axis=1)
-
-    def product(sums: Float[np.ndarray, "draws 3"]) -> Float[np.ndarray, " draws"]:
-        return sums[..., 0] * sums[..., 1] / sums[..., 2] ** 2
-
-    return Joint(
-        product_of_means=cluster_bootstrap(columns, clusters, product),
-        mean_of_products=cluster_bootstrap_mean(cp * pf, clusters),
-    )
+from dynaip.evaluation.statistics import Interval, cluster_bootstrap_mean
 
 
 def frontier_area(cp: Sequence[float], pf: Sequence[float]) -> float:
@@ -88,14 +55,15 @@ def shuffled_response(
 def isotonic_slope(weights: Sequence[float], scores: Sequence[float]) -> float:
     """Rise of the best non-decreasing fit over the range of a coefficient (M6b).
 
-    Pools adjacent violators; 0 where raising the coefficient never helps.
+    Scores of equal weight count as their mean. Pools adjacent violators; 0 where raising the
+    coefficient never helps.
     """
-    order = np.argsort(weights, kind="stable")
-    x, y = np.asarray(weights, float)[order], np.asarray(scores, float)[order]
+    x = np.unique(weights)
+    of_weight = [np.asarray(scores, float)[np.asarray(weights) == weight] for weight in x]
     pools: list[list[float]] = []
-    for value in y:
-        pools.append([value, 1])
+    for values in of_weight:
+        pools.append([float(values.mean()), len(values)])
         while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
             (above, n), (below, m) = pools[-2:]
             pools[-2:] = [[(above * n + below * m) / (n + m), n + m]]
-    return float((pools[-1][0] - pools[0][0]) / (x[-1] - x[0]))
+    return (pools[-1][0] - pools[0][0]) / float(x[-1] - x[0])

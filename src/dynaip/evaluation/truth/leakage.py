@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 
 from dynaip.evaluation.figures import Reading
-from dynaip.evaluation.statistics import (
-    NOT_MEASURED,
-    Interval,
-    cluster_bootstrap_mean,
-    cluster_bootstrap_ratio,
-)
 
 
 def contrast(ceiling: float, options: int) -> float:
@@ -27,11 +21,10 @@ def specified_leak(
     answers: Int[np.ndarray, " b"],
     reference: Int[np.ndarray, " b"],
     wanted: Int[np.ndarray, " b"],
-    clusters: Shaped[np.ndarray, " b"],
     *,
     options: int,
     ceiling: float,
-) -> Interval:
+) -> Float[np.ndarray, " b"]:
     """Leak of a factor that the prompt specifies, on the pictures where the reference conflicts.
 
     (P(read = reference) - P(read is neither) / (V - 2)) / kappa: what the generator likes to do
@@ -41,12 +34,12 @@ def specified_leak(
         answers: The value read off each picture.
         reference: The reference picture's.
         wanted: The prompt's.
-        clusters: The subject of each picture.
         options: Values of the factor, V; at least 3.
         ceiling: The probe's accuracy on round-tripped renders.
 
     Returns:
-        Not-a-numbers where the probe reads no better than a blind guess.
+        What each picture adds to the mean, which is the leak; not a number where the reference
+        agrees with the prompt, and everywhere if the probe reads no better than a blind guess.
 
     Raises:
         ValueError: Two values leave nothing to compare with.
@@ -54,46 +47,50 @@ def specified_leak(
     if options < 3:
         raise ValueError("Leakage needs a factor of three or more values; measure another.")
     if contrast(ceiling, options) <= 0:
-        return NOT_MEASURED
-    conflict = reference != wanted
-    copied = (answers == reference)[conflict]
-    neither = ((answers != reference) & (answers != wanted))[conflict]
-    excess = (copied - neither / (options - 2)) / contrast(ceiling, options)
-    return cluster_bootstrap_mean(excess, clusters[conflict])
+        return np.full(len(answers), np.nan)
+    neither = (answers != reference) & (answers != wanted)
+    excess = ((answers == reference) - neither / (options - 2)) / contrast(ceiling, options)
+    return np.where(reference != wanted, excess, np.nan)
 
 
 def unspecified_leak(
     answers: Int[np.ndarray, " b"],
     reference: Int[np.ndarray, " b"],
-    clusters: Shaped[np.ndarray, " b"],
     *,
     options: int,
     ceiling: float,
-) -> Interval:
+) -> Float[np.ndarray, " b"]:
     """Leak of a factor that the prompt leaves open: (P(read = reference) - 1/V) / (C - 1/V).
 
     References are uniform over the values, so what the generator likes best agrees with them in
-    one picture of V.
+    one picture of V. Returns what each picture adds to the mean; not numbers where the probe reads
+    no better than a blind guess.
     """
-    copied = (answers == reference).astype(np.float64)
-    return cluster_bootstrap_mean((copied - 1 / options) / (ceiling - 1 / options), clusters)
+    return _from_chance(answers == reference, options, ceiling)
+
+
+def _from_chance(
+    right: Bool[np.ndarray, " b"], options: int, ceiling: float
+) -> Float[np.ndarray, " b"]:
+    """0 on average at chance, 1 at the ceiling."""
+    room = ceiling - 1 / options
+    return (right - 1 / options) / room if room > 0 else np.full(len(right), np.nan)
 
 
 def copy_paste_index(
     read: Int[np.ndarray, "b k"],
     reference: Int[np.ndarray, "b k"],
     wanted: Int[np.ndarray, "b k"],
-    clusters: Shaped[np.ndarray, " b"],
-) -> Interval:
+) -> Float[np.ndarray, " b"]:
     """CPI: (d(read, wanted) - d(read, reference)) / d(reference, wanted), -1 to 1.
 
-    Distances count the concept-agnostic factors that differ. -1 follows the prompt, 1 copies;
-    pictures whose reference agrees with the prompt in everything say nothing and are left out.
+    Distances count the factors that differ, of those that the prompt specifies. -1 follows the
+    prompt, 1 copies. Of each picture; not a number where the reference agrees with the prompt in
+    everything.
     """
     apart = (reference != wanted).sum(1)
     difference = (read != wanted).sum(1) - (read != reference).sum(1)
-    told = apart > 0
-    return cluster_bootstrap_mean(difference[told] / apart[told], clusters[told])
+    return np.where(apart > 0, difference / np.maximum(apart, 1), np.nan)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,12 +123,17 @@ class Transfer:
     inputs: tuple[str, ...]
     matrix: Float[np.ndarray, "outputs inputs"]
 
-    def score(self, specific: Sequence[str]) -> float:
-        """DTS: mean diagonal of concept-specific factors less mean |diagonal| of the others."""
+    def score(self, specific: Sequence[str], readable: Collection[str]) -> float:
+        """DTS: mean diagonal of concept-specific factors less mean |diagonal| of the others.
+
+        Args:
+            specific: Factors that a reference should pass on.
+            readable: Factors that are read well enough; others are left out.
+        """
         diagonal = {
             name: self.matrix[self.outputs.index(name), column]
             for column, name in enumerate(self.inputs)
-            if name in self.outputs
+            if name in self.outputs and name in readable
         }
         own = [value for name, value in diagonal.items() if name in specific]
         others = [abs(value) for name, value in diagonal.items() if name not in specific]
@@ -157,30 +159,42 @@ def transfer(interventions: Sequence[Intervention], null: Intervention) -> Trans
     )
 
 
+def arrivals(change: Intervention) -> Float[np.ndarray, " b"]:
+    """Where the changed factor's new value appeared, less where it was there before.
+
+    The mean is the matrix's diagonal: had nothing been changed, the new value would be there as
+    often as it was. Not a number where the new value has no name.
+    """
+    new = change.after.truths[change.factor]
+    arrived = change.after.answers[change.factor] == new
+    there = change.before.answers[change.factor] == new
+    counted = change.after.counted(change.factor)
+    return np.where(counted, arrived.astype(float) - there, np.nan)
+
+
 def _response(output: str, change: Intervention, null: Intervention) -> float:
     if output != change.factor:
         return _switches(output, change) - _switches(output, null)
-    rows = change.after.counted(output)
-    new = change.after.truths[output]
-    arrived = (change.after.answers[output] == new)[rows]
-    # Had nothing been changed, the new value would be there as often as it was before.
-    there = (change.before.answers[output] == new)[rows]
-    return float(arrived.mean() - there.mean()) if len(arrived) else math.nan
+    answered = arrivals(change)
+    return float(np.nanmean(answered)) if np.isfinite(answered).any() else math.nan
 
 
 def _switches(output: str, change: Intervention) -> float:
     return float((change.before.answers[output] != change.after.answers[output]).mean())
 
 
-def retention(
-    made: Mapping[str, np.ndarray], base: Mapping[str, np.ndarray], clusters: np.ndarray
-) -> Interval:
-    """M4's PF retention: prompted factors right with the adapter, over right without it.
+def following(
+    right: Mapping[str, Bool[np.ndarray, " b"]],
+    ceilings: Mapping[str, float],
+    options: Mapping[str, int],
+) -> Float[np.ndarray, " b"]:
+    """M4's PF of each picture: prompted factors right, between chance and ceiling, their mean.
 
     Args:
-        made: Per prompted factor, where it is right in the adapter's pictures.
-        base: The same in the base's, of the same prompts and seeds.
-        clusters: The subject of each picture.
+        right: Per prompted factor, where it is.
+        ceilings: The probe's accuracy on each.
+        options: Values of each.
     """
-    each = [np.mean([side[name] for name in made], axis=0) for side in (made, base)]
-    return cluster_bootstrap_ratio(each[0], each[1], clusters)
+    return np.mean(
+        [_from_chance(right[name], options[name], ceilings[name]) for name in right], axis=0
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -39,7 +39,10 @@ class Preservation:
 
 
 def preservation(
-    made: Reading, ceiling: Reading, present: Bool[np.ndarray, " b"] | None = None
+    made: Reading,
+    ceiling: Reading,
+    present: Bool[np.ndarray, " b"] | None = None,
+    readable: Collection[str] | None = None,
 ) -> Preservation:
     """CP by tier (M1); a tier that cannot be measured makes all that rests on it not-a-number.
 
@@ -47,17 +50,15 @@ def preservation(
         made: What was read off the pictures.
         ceiling: What was read off round-tripped renders of the same specs.
         present: Where the subject was found; a missing one scores 0 (intention to treat).
+        readable: See `factor_score`.
     """
     scores = {
-        factor: factor_score(made, ceiling, factor, present)
+        factor: factor_score(made, ceiling, factor, present, readable)
         for factors in TIERS.values()
         for factor in factors
         if factor in made.values
     }
-    tiers = {
-        tier: {f: scores[f] for f in factors if f in scores and scores[f].measurable}
-        for tier, factors in TIERS.items()
-    }
+    tiers = measurable_tiers(scores)
 
     def interval(names: Sequence[str], weights: Sequence[float]) -> Interval:
         return tier_interval(made, ceiling, [tiers[name] for name in names], weights, present)
@@ -68,6 +69,14 @@ def preservation(
         overall=interval(list(TIERS), [1 / len(TIERS)] * len(TIERS)),
         detail_gap=interval(["coarse", "fine"], [1.0, -1.0]),
     )
+
+
+def measurable_tiers(scores: Mapping[str, FactorScore]) -> dict[str, dict[str, FactorScore]]:
+    """The measurable factors of each tier."""
+    return {
+        tier: {f: scores[f] for f in factors if f in scores and scores[f].measurable}
+        for tier, factors in TIERS.items()
+    }
 
 
 def glyph_similarity(read: str, wanted: str) -> float:

@@ -15,14 +15,15 @@ import torch
 from jaxtyping import UInt8
 
 from dynaip.evaluation.corruptions import blur
+from dynaip.evaluation.factors import truth
 from dynaip.evaluation.generation import Request
-from dynaip.evaluation.miniature import Trial, adapter_trials
+from dynaip.evaluation.miniature import PROMPTED, Trial, adapter_trials
 from dynaip.evaluation.probe import as_pictures, as_tensor
 from dynaip.miniature.toyland import Spec, render, sample_concept, vary
+from dynaip.miniature.toyland.spec import KINDS
 
 Draw = Callable[[Spec], UInt8[np.ndarray, "y x 3"]]
 Show = Callable[[Trial], Spec]
-CONFLICTS = ("facing", "posture", "position", "scene", "light", "light_colour", "style")
 
 
 class ReferenceSystem:
@@ -49,32 +50,21 @@ class ReferenceSystem:
 
 
 def conflict_trials(count: int, seed: int = 0) -> list[Trial]:
-    """Adapter's trials in which the reference disagrees with the picture in all of `CONFLICTS`.
+    """Adapter's trials in which the reference disagrees with all that the prompt says of the view.
 
-    The prompt names what `adapter_trials` name, so the reference is redrawn and the target stays.
+    In what the prompt leaves open, reference and target are drawn independently. The reference is
+    redrawn and the target stays.
     """
     return [_in_conflict(trial) for trial in adapter_trials(count, seed)]
 
 
 def _in_conflict(trial: Trial) -> Trial:
     rng = np.random.default_rng([trial.seed, 7])
-    source = vary(trial.target, rng)
-    while any(a == b for a, b in zip(_outward(source), _outward(trial.target), strict=True)):
+    wanted = truth(trial.target)
+    while True:
         source = vary(trial.target, rng)
-    return dataclasses.replace(trial, source=source)
-
-
-def _outward(spec: Spec) -> tuple[str, ...]:
-    view = spec.actors[0].view
-    return (
-        view.facing,
-        view.posture,
-        view.position,
-        spec.scene,
-        spec.light.direction,
-        spec.light.colour,
-        spec.style,
-    )
+        if all(truth(source)[name] != wanted[name] for name in PROMPTED):
+            return dataclasses.replace(trial, source=source)
 
 
 def copy_source(trial: Trial) -> Spec:
@@ -85,9 +75,13 @@ def copy_source(trial: Trial) -> Spec:
 
 
 def text_only(trial: Trial) -> Spec:
-    """B1: what the prompt says, of whatever subject comes to mind."""
+    """B1: what the prompt says, its category too, of whatever subject comes to mind."""
     rng = np.random.default_rng([trial.seed, 1])
-    return with_concepts(trial.target, [sample_concept(rng) for _ in trial.target.actors])
+    own = trial.target.actors[0].concept
+    other = sample_concept(rng, kinds=(own.kind,) if trial.named else tuple(KINDS))
+    if trial.named:
+        other = dataclasses.replace(other, category=own.category)
+    return with_concepts(trial.target, [other])
 
 
 def oracle(trial: Trial) -> Spec:

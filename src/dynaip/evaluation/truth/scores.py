@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from dynaip.evaluation.factors import blind_guess
 from dynaip.evaluation.figures import MEASURABLE, Reading
-from dynaip.evaluation.statistics import Interval, Statistic, cluster_bootstrap
+from dynaip.evaluation.statistics import (
+    NOT_MEASURED,
+    Columns,
+    Interval,
+    Statistic,
+    cluster_bootstrap,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,17 +29,14 @@ class FactorScore:
         ceiling: The same on round-tripped renders of the same specs.
         chance: Accuracy of a blind guess.
         count: Pictures that it rests on.
+        measurable: Whether it is read well enough; other factors are not averaged in.
     """
 
     accuracy: float
     ceiling: float
     chance: float
     count: int
-
-    @property
-    def measurable(self) -> bool:
-        """Whether the ceiling is high enough; other factors are not averaged in."""
-        return self.count > 0 and self.ceiling >= MEASURABLE
+    measurable: bool
 
     @property
     def normalised(self) -> float:
@@ -43,7 +46,11 @@ class FactorScore:
 
 
 def factor_score(
-    made: Reading, ceiling: Reading, factor: str, present: Bool[np.ndarray, " b"] | None = None
+    made: Reading,
+    ceiling: Reading,
+    factor: str,
+    present: Bool[np.ndarray, " b"] | None = None,
+    readable: Collection[str] | None = None,
 ) -> FactorScore:
     """Scores one factor.
 
@@ -52,15 +59,20 @@ def factor_score(
         ceiling: What was read off round-tripped renders of the same specs.
         factor: Which.
         present: Where the subject was found at all; a missing one counts as wrong.
+        readable: Factors that are read well enough, as more renders told than these; nothing takes
+            those whose ceiling here is.
     """
     rows = made.counted(factor)
     right = _right(made, factor, present)[rows]
     best = ceiling.right(factor)[rows]
+    share = float(best.mean()) if len(best) else math.nan
+    well = share >= MEASURABLE if readable is None else factor in readable
     return FactorScore(
         accuracy=float(right.mean()) if len(right) else math.nan,
-        ceiling=float(best.mean()) if len(best) else math.nan,
+        ceiling=share,
         chance=blind_guess(factor, made.values[factor]),
         count=len(right),
+        measurable=bool(len(right)) and well,
     )
 
 
@@ -84,19 +96,27 @@ def tier_interval(
         Not-a-numbers where a tier has no measurable factor.
     """
     if not all(tiers):
-        return Interval(math.nan, math.nan, math.nan)
-    factors = [(factor, tier) for tier, members in enumerate(tiers) for factor in members]
-    columns = np.concatenate([_columns(made, ceiling, f, present) for f, _ in factors], axis=1)
-    return cluster_bootstrap(columns, made.clusters, _combination(made, factors, tiers, weights))
+        return NOT_MEASURED
+    columns = tier_columns(made, ceiling, tiers, present)
+    return cluster_bootstrap(columns, made.clusters, tier_statistic(made, tiers, weights))
 
 
-def _combination(
+def tier_columns(
     made: Reading,
-    factors: Sequence[tuple[str, int]],
+    ceiling: Reading,
     tiers: Sequence[Mapping[str, FactorScore]],
-    weights: Sequence[float],
+    present: Bool[np.ndarray, " b"] | None = None,
+) -> Columns:
+    """What `tier_statistic` takes the sums of: right, best and counted of each factor."""
+    factors = [factor for members in tiers for factor in members]
+    return np.concatenate([_columns(made, ceiling, f, present) for f in factors], axis=1)
+
+
+def tier_statistic(
+    made: Reading, tiers: Sequence[Mapping[str, FactorScore]], weights: Sequence[float]
 ) -> Statistic:
-    """The weighted sum as a function of the sums of `_columns`."""
+    """The weighted sum of `tier_interval` as a function of the sums of `tier_columns`."""
+    factors = [(factor, tier) for tier, members in enumerate(tiers) for factor in members]
     floors = np.array([blind_guess(factor, made.values[factor]) for factor, _ in factors])
     shares = np.array([weights[tier] / len(tiers[tier]) for _, tier in factors])
 

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dynaip.miniature.toyland.chance import pick
-from dynaip.miniature.toyland.spec import AGNOSTIC, FACTORS, SPECIFIC, Actor, Concept, Light, Spec, View
+from dynaip.miniature.toyland.spec import (
+    AGNOSTIC,
+    FACTORS,
+    SPECIFIC,
+    Actor,
+    Concept,
+    Light,
+    Spec,
+    View,
+)
 
 MOST_WORDS = 30
 PLURAL = ("overalls", "trousers", "boots")
@@ -92,7 +101,7 @@ def full_caption(spec: Spec, rng: np.random.Generator) -> str:
 
 
 def view_caption(spec: Spec, rng: np.random.Generator) -> str:
-    """A sentence of all that a reference does not decide; every other one names the category, too."""
+    """A sentence of all that a reference does not decide; half of them name the category, too."""
     return caption(spec, rng, (*AGNOSTIC, "category") if rng.random() < 0.5 else AGNOSTIC)
 
 
