@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import pytest
 import typer
+from safetensors import SafetensorError
 
 from dynaip.apps.cli.errors import run, sentence
 
@@ -29,6 +30,8 @@ def app_that(error: BaseException) -> typer.Typer:
     [
         (ValueError("bad\n  thing"), "Error: bad thing\n"),
         (OSError(28, "No space left on device"), "Error: The disk is full"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "Error: The disk is"),
+        (SafetensorError("Error while serializing"), "Error: Error while serializing"),
         (PermissionError(13, "Permission denied", "a.png"), "Error: Permission denied: a.png."),
         (KeyboardInterrupt(), "Stopped; files that were finished stay as they are.\n"),
     ],

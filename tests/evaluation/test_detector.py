@@ -115,3 +115,8 @@ class TestCrops:
         assert Box(0, 0, 2, 2).overlap(Box(1, 0, 3, 2)) == pytest.approx(1 / 3)
         assert Box(0, 0, 2, 2).overlap(Box(2, 0, 3, 2)) == 0
         assert box_of(np.zeros((4, 4), bool)) is None
+
+
+def test_pictures_that_do_not_fall_into_cells_are_refused() -> None:
+    with pytest.raises(ProbeError, match="choose a multiple of 4"):
+        DetectorConfig(size=50)

@@ -18,6 +18,7 @@ from dynaip.evaluation.probe_training import (
     render_lessons,
     train_probe,
 )
+from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.toyland import render, sample_spec
 
 SIZE = 32
@@ -136,6 +137,16 @@ def test_a_run_that_was_stopped_goes_on_exactly(tmp_path: Path) -> None:
         train_probe(shape, fitting, lessons, on_step=stop, checkpoint=keep)
     with pytest.raises(ValueError, match="other settings"):
         train_probe(shape, Fitting(renders=12, batch_size=4), lessons, checkpoint=keep)
+    for other in (PatchAutoencoder(latent_channels=48), PatchAutoencoder(latent_channels=64)):
+        with pytest.raises(ValueError, match="or autoencoder"):
+            train_probe(shape, fitting, lessons, other, checkpoint=keep)
+    half = lessons._replace(pictures=lessons.pictures[:, ::2, ::2])
+    with pytest.raises(ValueError, match="other settings, pictures"):
+        train_probe(shape, fitting, half, checkpoint=keep)
+    broken = Checkpoint(path=tmp_path / "broken.pt")
+    broken.path.write_bytes(keep.path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match=r"broken\.pt is broken"):
+        train_probe(shape, fitting, lessons, checkpoint=broken)
     steps: list[int] = []
     again = train_probe(
         shape, fitting, lessons, on_step=lambda step, _: steps.append(step), checkpoint=keep

@@ -205,6 +205,13 @@ def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
         train(Regression(), dataclasses.replace(CONFIG, steps=9), tmp_path)
 
 
+def test_a_checkpoint_without_one_of_its_parts_is_named(tmp_path: Path) -> None:
+    train(Regression(), CONFIG, tmp_path)
+    (tmp_path / "checkpoints" / "step-00000008" / "optimizer-0.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"step-00000008 lacks optimizer-0"):
+        train(Regression(), dataclasses.replace(CONFIG, steps=9), tmp_path)
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

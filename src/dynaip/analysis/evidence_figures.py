@@ -117,8 +117,15 @@ def _frontier(rows: Sequence[Row]) -> Figure | None:
         name = {"image": "image rows (DDS)", "both": "both branches"}[branches]
         ax.plot(x, y, marker=MARKERS[index], color=COLOURS[index], label=name)
         for row, left, up in zip(line, x, y, strict=True):
-            reach = {"xerr": _reach(row[measure]), "yerr": _reach(row["retention"])}
-            ax.errorbar(left, up, **reach, color=COLOURS[index], elinewidth=0.6, alpha=0.4)
+            ax.errorbar(
+                left,
+                up,
+                xerr=_reach(row[measure]),
+                yerr=_reach(row["retention"]),
+                color=COLOURS[index],
+                elinewidth=0.6,
+                alpha=0.4,
+            )
         for at in sorted({0, min(1, len(line) - 1), len(line) - 1}):
             row, left, up = line[at], x[at], y[at]
             text = f"{row['scale']:g}" if "scale" in row else "0"

@@ -49,6 +49,18 @@ class DetectorConfig:
     widths: tuple[int, ...] = (24, 48, 64, 64, 64)
     threshold: float = 0.4
 
+    def __post_init__(self) -> None:
+        """Refuses pictures that do not fall into cells.
+
+        Raises:
+            ProbeError: The size is no multiple of `CELL`.
+        """
+        if self.size % CELL:
+            raise ProbeError(
+                f"A detector looks at cells of {CELL} pixels, and {self.size} are not so many; "
+                f"choose a multiple of {CELL}."
+            )
+
 
 class Detector(nn.Module):
     """Finds subjects.

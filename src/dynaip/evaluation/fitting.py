@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -126,9 +127,9 @@ def fit(
     parts: dict[str, Any] = {"network": network}
     parts |= {f"optimizer-{index}": each for index, each in enumerate(optimizers)}
     parts |= {f"schedule-{index}": each for index, each in enumerate(schedules)}
-    done = 0
+    done, about = 0, _identity(fitting, lessons, autoencoder)
     if checkpoint is not None and checkpoint.path.is_file():
-        done = _resume(checkpoint.path, fitting, parts, generator)
+        done = _resume(checkpoint.path, about, parts, generator)
     if fitting.compile:
         network.compile()
     network.train()
@@ -147,7 +148,7 @@ def fit(
             optimizer.step()
             schedule.step()
         if checkpoint is not None and time.monotonic() - written >= checkpoint.seconds:
-            _write(checkpoint.path, step, fitting, parts, generator)
+            _write(checkpoint.path, step, about, parts, generator)
             written = time.monotonic()
         if on_step is not None:
             on_step(step, loss.item())
@@ -204,29 +205,42 @@ def _batches(lessons: Lessons, fitting: Fitting) -> Iterator[Lessons]:
             yield Lessons(lessons.pictures[chosen], lessons.answers[chosen])
 
 
-def _identity(fitting: Fitting) -> dict[str, Any]:
+def _identity(fitting: Fitting, lessons: Lessons, autoencoder: nn.Module | None) -> dict[str, Any]:
     """What a resumed run must share; processes that render may change."""
-    return {**dataclasses.asdict(fitting), "workers": 0}
+    weights = {} if autoencoder is None else autoencoder.state_dict()
+    return {
+        **dataclasses.asdict(fitting),
+        "workers": 0,
+        "pictures": list(lessons.pictures.shape),
+        "autoencoder": {name: float(value.double().sum()) for name, value in weights.items()},
+    }
 
 
 def _write(
-    path: Path, step: int, fitting: Fitting, parts: dict[str, Any], generator: torch.Generator
+    path: Path,
+    step: int,
+    about: dict[str, Any],
+    parts: dict[str, Any],
+    generator: torch.Generator,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     state = {name: part.state_dict() for name, part in parts.items()}
-    torch.save(
-        {"step": step, "fitting": _identity(fitting), "chance": generator.get_state(), **state},
-        partial,
-    )
+    torch.save({"step": step, "fitting": about, "chance": generator.get_state(), **state}, partial)
     os.replace(partial, path)
 
 
-def _resume(path: Path, fitting: Fitting, parts: dict[str, Any], generator: torch.Generator) -> int:
-    state = torch.load(path, weights_only=True)
-    if state["fitting"] != _identity(fitting):
+def _resume(
+    path: Path, about: dict[str, Any], parts: dict[str, Any], generator: torch.Generator
+) -> int:
+    try:
+        state = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is broken; remove it to start over.") from error
+    if state["fitting"] != about:
         raise ValueError(
-            f"{path} is of a run with other settings; give those, another --out, or remove it."
+            f"{path} is of a run with other settings, pictures or autoencoder; give those, another "
+            "--out, or remove it."
         )
     try:
         for name, part in parts.items():

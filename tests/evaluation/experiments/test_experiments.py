@@ -23,6 +23,7 @@ from dynaip.evaluation.evidence import jsonable, read_rows, write_evidence
 from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
 from dynaip.evaluation.experiments.branches import CHANGED, attention_maps, changed, transfer_matrix
 from dynaip.evaluation.experiments.laboratory import PerSubject
+from dynaip.evaluation.experiments.methods import with_word
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Request, Use
@@ -330,3 +331,9 @@ def test_rows_that_need_a_router_leave_other_fusions_out(model: Path, tmp_path: 
         read_rows(tmp_path)
     with pytest.raises(ValueError, match="granularity"):
         list(EXPERIMENTS["granularity"](lab))
+
+
+def test_a_subjects_word_goes_before_its_category_and_into_no_other_word() -> None:
+    prompt = "in a snowy landscape, a cap stands on the left, a cap"
+    named = with_word(prompt, "cap", "sks")
+    assert named == "in a snowy landscape, a sks cap stands on the left, a cap"

@@ -174,13 +174,14 @@ class FittedGenerator:
         return list(zip(made, prompts, strict=True))
 
     def _words(self, spec: Spec, rng: np.random.Generator, case: Case) -> str:
-        return self._named(caption(spec, rng, name=(*PROMPTED, "category")), case)
+        prompt = caption(spec, rng, name=(*PROMPTED, "category"))
+        return with_word(prompt, case.category, self.method.word)
 
     def _renamed(self, request: Request, case: Case) -> Request:
-        named = self._named(request.prompt, case)
+        named = with_word(request.prompt, case.category, self.method.word)
         return dataclasses.replace(request, prompt=named, references=())
 
-    def _named(self, prompt: str, case: Case) -> str:
-        """The prompt with the subject's own word before its category."""
-        named = f"{self.method.word} {case.category}"
-        return re.sub(rf"\b{case.category}\b", named, prompt, count=1)
+
+def with_word(prompt: str, category: str, word: str) -> str:
+    """A prompt with a subject's own word before its category."""
+    return re.sub(rf"\b{category}\b", f"{word} {category}", prompt, count=1)

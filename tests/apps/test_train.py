@@ -1,0 +1,64 @@
+"""`dynaip train` on a tiny model: a run belongs to its base and to what it started from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+STAGE = {
+    "steps": 1,
+    "batch_size": 2,
+    "learning_rate": 1e-3,
+    "precision": "no",
+    "workers": 0,
+    "log_every": 1,
+}
+
+
+def recipe(folder: Path, model: Path) -> Path:
+    config = tiny.config().to_dict()
+    tables: dict[str, dict[str, Any]] = {
+        "data": {"source": "toyland", "pool": 4, "view_captions": 0.5},
+        "adapter": {k: v for k, v in config.items() if k not in ("format", "version")},
+        "stage1": {"pairing": "intra", **STAGE},
+        "stage2": {"pairing": "cross", "seed": 1, **STAGE},
+    }
+    lines = [f"model = {json.dumps(str(model))}", f"size = {tiny.SIZE}"]
+    for name, values in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path = folder / "mine.toml"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_a_run_goes_on_over_its_own_base_and_start_only(
+    cli: Any, model: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(model, base)
+    runs = tmp_path / "runs"
+    ours = ("train", "--recipe", recipe(tmp_path, base), "--runs", runs)
+    first = cli(*ours, "--stage", 1)
+    assert first.code == 0, first.err
+    assert cli(*ours, "--stage", 1, "--steps", 2).code == 0
+    assert cli(*ours, "--stage", 2).code == 0
+    shutil.rmtree(base / "adapter")  # ships with the base, and is no part of it
+    assert cli(*ours, "--stage", 2, "--steps", 2).code == 0
+    elsewhere = cli(*ours, "--stage", 2, "--steps", 3, "--start", model / "adapter")
+    assert elsewhere.code == 2
+    assert "another run: start was" in elsewhere.err
+
+    (weights,) = (base / "text_encoder").glob("*.safetensors")
+    tensors = load_file(weights)
+    name = next(iter(tensors))
+    save_file({**tensors, name: tensors[name] + torch.ones(())}, weights, {"format": "pt"})
+    for stage in (1, 2):
+        other = cli(*ours, "--stage", stage, "--steps", 3)
+        assert other.code == 2
+        assert "another run: base was" in other.err
