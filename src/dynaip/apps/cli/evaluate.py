@@ -40,7 +40,9 @@ Renders = Annotated[int, typer.Option(help="Pictures to render and learn from.")
 Epochs = Annotated[int, typer.Option(min=1, help="Times each picture is seen.")]
 Side = Annotated[int, typer.Option(min=16, help="Picture side in pixels.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that render.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile first: a slower start, then faster.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile first: a slower start, then faster.")
+]
 
 app = typer.Typer(no_args_is_help=True, help="Measure pictures against what they should show.")
 app.command()(experiment)

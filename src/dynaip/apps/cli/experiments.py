@@ -75,10 +75,10 @@ def experiment(
         raise ValueError(f"There is no adapter in {folder}; give one as --adapter NAME=FOLDER.")
     reader = Probe.from_pretrained(probe)
     marks = {"dynaip": dynaip.__version__, "probe": hash_weights(probe), "seed": seed}
-    finder = None
+    finder, found_by = None, {}
     if "several" in chosen:
         finder = Detector.from_pretrained(detector)
-        marks["detector"] = hash_weights(detector)
+        found_by = {"several": {"detector": hash_weights(detector)}}
     pipe = load_model(str(folder))
     methods = _methods(pipe, fit_steps) if "methods" in chosen else ()
     with progress_bar() as progress:
@@ -98,7 +98,8 @@ def experiment(
             progress=_Bar(progress),
         )
         for name in chosen:
-            rows = [{"experiment": name, **row, **marks} for row in EXPERIMENTS[name](laboratory)]
+            about = {**marks, **found_by.get(name, {})}
+            rows = [{"experiment": name, **row, **about} for row in EXPERIMENTS[name](laboratory)]
             write_rows(rows, out / f"{name}.jsonl")
             progress.console.print(f"{len(rows)} rows are in {out / f'{name}.jsonl'}.")
 
@@ -141,6 +142,10 @@ class _Bar:
             self.progress.remove_task(self.bars.pop(other))
         if name not in self.bars:
             self.bars[name] = self.progress.add_task(name, total=total)
+        task = self.progress.tasks[self.progress.task_ids.index(self.bars[name])]
+        # The next set of pictures of the same name begins when the one before is there.
+        if task.finished or task.total != total:
+            self.progress.reset(self.bars[name], total=total)
         self.progress.advance(self.bars[name], done)
 
 
