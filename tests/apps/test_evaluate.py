@@ -15,6 +15,7 @@ from dynaip.evaluation.factors import probed_values
 from dynaip.evaluation.knowledge import ENCODERS
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.suite import WAYS
+from dynaip.evaluation.truth.references import SINGLE
 from dynaip.miniature.autoencoder import PatchAutoencoder
 
 
@@ -141,10 +142,10 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
     result = cli("evaluate", "experiment", "table", *chosen, *sizes)
     assert result.code == 0, result.err
     rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
-    assert [row["name"] for row in rows] == ["base", "image", "both"]
+    assert [row["name"] for row in rows] == [*SINGLE, "base", "image", "both", "samples"]
     assert all(row["experiment"] == "table" and row["base"] and row["probe"] for row in rows)
-    assert all(row["adapter"] for row in rows[1:])
-    assert rows[0]["retention"][0] in (1, None)
+    assert all(row["adapter"] for row in rows[-3:-1])
+    assert rows[-4]["retention"][0] in (1, None)
     assert len(list(tmp_path.rglob("*.png"))) == 9
     result = cli("evaluate", "evidence", "--rows", tmp_path, "--out", tmp_path / "page")
     assert result.code == 0, result.err

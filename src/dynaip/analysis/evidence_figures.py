@@ -234,6 +234,25 @@ def _simplex(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
+def _coefficients(rows: Sequence[Row]) -> Figure | None:
+    """The router's coefficients for the first references (Figure 16)."""
+    shown = next((row["shown"] for row in rows if "shown" in row), None)
+    if shown is None:
+        return None
+    figure = blank_figure(1.15 * len(shown) + 0.5, 2.6)
+    axes = figure.subplots(2, len(shown), squeeze=False, sharey="row")
+    for (above, below), one in zip(axes.T, shown, strict=True):
+        above.imshow(_picture(one["reference"]))
+        above.axis("off")
+        bars = below.bar(("low", "mid", "high"), one["coefficients"], color=COLOURS[:3])
+        below.bar_label(bars, fmt="%.2f", fontsize=6)
+        below.set_ylim(0, 1.1)
+        below.tick_params(labelsize=7)
+        below.spines[["top", "right"]].set_visible(False)
+    axes[1, 0].set_ylabel("coefficient", fontsize=8)
+    return figure
+
+
 def _responses(rows: Sequence[Row]) -> Figure | None:
     """How each coefficient answers an added detail, beside the shuffled control."""
     changes = [row for row in rows if "response" in row]
@@ -334,7 +353,7 @@ FIGURES: dict[str, dict[str, Callable[[Sequence[Row]], Figure | None]]] = {
     "branches": {"branches": _matrices, "attention": _attention},
     "strength": {"strength": _frontier},
     "granularity": {"granularity": _simplex},
-    "router": {"router": _responses},
+    "router": {"coefficients": _coefficients, "router": _responses},
     "layers": {"layers": _knowledge},
     "several": {"several": _outcomes},
 }

@@ -278,6 +278,11 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()
     assert [path.stem for path in figures["table"]][-1] == "samples"
+    assert [path.stem for path in figures["router"]] == ["coefficients", "router"]
+    (coefficients,) = (row for row in found["router"] if row["name"] == "coefficients")
+    assert all(
+        sum(one["coefficients"]) == pytest.approx(1, abs=1e-3) for one in coefficients["shown"]
+    )
     assert [row["layer"] for row in found["layers"]] == [0, 1, 2, 3]
     page = write_evidence(found, figures, tmp_path / "page").read_text()
     for words in (

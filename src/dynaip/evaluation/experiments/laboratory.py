@@ -257,7 +257,8 @@ class Laboratory:
         for name, show in SINGLE.items():
             drawn = np.stack([render(show(trial), size).image for trial in self.trials])
             seen = self._bench.see(self._bench.restored(drawn))
-            about = {"reference system": name}
+            # Their retention is over the base's prompt following.
+            about = {"reference system": name, **self.base.identity}
             yield ablation_row(name, about, seen, self._base_seen, self._bench)
 
     def rows(self, adapter: str, uses: Mapping[str, Use]) -> Iterator[Row]:

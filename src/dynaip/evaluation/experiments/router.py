@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row, as_text
 from dynaip.evaluation.generation import Use
 from dynaip.evaluation.truth.granularity import router_response, shuffled_response
 from dynaip.evaluation.truth.references import copy_source, with_concepts
@@ -19,11 +19,13 @@ from dynaip.miniature.toyland.spec import LETTERS
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.subject import Subject
 
+# The first references are shown, whoever they are.
+SHOWN = 8
 PLAIN = {"glyph": "", "mark": "none", "pattern": "plain"}
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """Coefficients by kind of subject, then how they change when a detail is added to a reference.
+    """Coefficients by kind of subject, and how they change when a detail is added to a reference.
 
     A detail is a letter, or a fine pattern, on a subject that had neither. The control has the two
     references of each pair in random order.
@@ -39,7 +41,15 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
             def coefficients(specs: Sequence[Spec]) -> Float[np.ndarray, "b l"]:
                 return _coefficients(personal, specs, laboratory.reference_size)
 
-            yield {"name": "coefficients", **about, **_by_kind(coefficients(sources), sources)}
+            weights = coefficients(sources)
+            shown = [
+                {
+                    "reference": as_text(segment(source, size=laboratory.reference_size)),
+                    "coefficients": each.round(4).tolist(),
+                }
+                for source, each in zip(sources[:SHOWN], weights[:SHOWN], strict=True)
+            ]
+            yield {"name": "coefficients", **about, **_by_kind(weights, sources), "shown": shown}
             before = coefficients([_with(source, **PLAIN) for source in sources])
             for detail, specs in _detailed(sources).items():
                 after = coefficients(specs)

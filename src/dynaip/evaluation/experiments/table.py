@@ -41,4 +41,5 @@ def _samples(laboratory: Laboratory) -> Row:
             for name, use in WAYS.items():
                 pictures = bench.pictures(adapter, put(use))
                 shown[f"{adapter}: {name}"] = [as_text(each) for each in pictures]
-    return {"name": "samples", "pictures": len(trials), "shown": shown}
+    about = laboratory.base.identity
+    return {"name": "samples", **about, "pictures": len(trials), "shown": shown}
