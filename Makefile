@@ -13,7 +13,7 @@ test: $(READY)
 
 # Tables and figures of docs/evidence, from the checkpoints in models/.
 evidence: $(READY)
-	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 96
+	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 64
 	$(BIN)/dynaip evaluate evidence
 
 lint: $(READY)
