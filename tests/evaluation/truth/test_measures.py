@@ -135,6 +135,12 @@ class TestLeakage:
         free = np.where(rng.random(40_000) < rate, reference, 2)
         leak = unspecified_leak(noisy(free, accuracy), reference, options=4, ceiling=accuracy)
         assert leak.mean() == pytest.approx(rate, abs=0.03)
+        # Where most references have one value, agreeing with it is no merit.
+        skewed = np.where(rng.random(40_000) < 0.7, 0, reference)
+        habit = np.where(rng.random(40_000) < 0.7, 0, rng.integers(0, 4, 40_000))
+        for shown, found in ((habit, 0.0), (skewed, 1.0)):
+            leak = unspecified_leak(shown, skewed, options=4, ceiling=1.0)
+            assert leak.mean() == pytest.approx(found, abs=0.02)
 
     def test_two_values_are_refused_and_a_blind_probe_measures_nothing(self) -> None:
         one = np.zeros(3, int)

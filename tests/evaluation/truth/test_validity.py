@@ -106,7 +106,7 @@ def test_the_oracle_is_perfect(rows: dict[str, dict[str, Any]]) -> None:
     assert value(row, "strange") < 0.02
     for factor in PROMPTED:
         assert abs(value(row, f"leak_{factor}")) < 0.01
-    for factor in ("facing", "position", "light_colour"):
+    for factor in OPEN:
         assert abs(value(row, f"open_{factor}")) < 0.2
 
 

@@ -60,13 +60,24 @@ def unspecified_leak(
     options: int,
     ceiling: float,
 ) -> Float[np.ndarray, " b"]:
-    """Leak of a factor that the prompt leaves open: (P(read = reference) - 1/V) / (C - 1/V).
+    """Leak of a factor that the prompt leaves open: (P(read = reference) - P0) / (C - P0).
 
-    References are uniform over the values, so what the generator likes best agrees with them in
-    one picture of V. Returns what each picture adds to the mean; not numbers where the probe reads
-    no better than a blind guess.
+    P0 is how often other pictures' references agree, the permutation of all references: what the
+    generator likes best agrees with its own no more often than with those. Returns what each
+    picture adds to the mean; not numbers where the probe reads no better than that.
+
+    Args:
+        answers: The value read off each picture.
+        reference: The reference picture's.
+        options: Values of the factor.
+        ceiling: The probe's accuracy on round-tripped renders, C.
     """
-    return _from_chance(answers == reference, options, ceiling)
+    shares = np.bincount(reference, minlength=options) / len(reference)
+    by_chance = shares[answers]
+    room = ceiling - by_chance.mean()
+    if room <= 0:
+        return np.full(len(answers), np.nan)
+    return ((answers == reference) - by_chance) / room
 
 
 def _from_chance(

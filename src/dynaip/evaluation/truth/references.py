@@ -94,7 +94,10 @@ def reference_view(trial: Trial) -> Spec:
     source = copy_source(trial)
     view = trial.target.actors[0].view
     seen = source.actors[0].view
-    posed = dataclasses.replace(view, facing=seen.facing, posture=seen.posture)
+    # Who jumps is also higher up, and who falls is turned.
+    posed = dataclasses.replace(
+        view, facing=seen.facing, posture=seen.posture, y=seen.y, tilt=seen.tilt
+    )
     actor = dataclasses.replace(trial.target.actors[0], view=posed)
     return dataclasses.replace(trial.target, actors=(actor,), light=source.light)
 
