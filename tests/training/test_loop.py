@@ -197,6 +197,24 @@ def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
         train(Regression(), dataclasses.replace(CONFIG, seed=1), tmp_path)
 
 
+def test_a_run_keeps_the_precision_that_its_machine_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded is what `auto` came to; another machine does not silently go on in another."""
+    config = dataclasses.replace(CONFIG, precision="auto")
+    train(Regression(), dataclasses.replace(config, precision="no"), tmp_path / "plain")
+    for quick, chosen in ((False, "no"), (True, "bf16")):
+        monkeypatch.setattr("dynaip.training.loop.multiplies_bf16", lambda device, q=quick: q)
+        train(Regression(), config, tmp_path / chosen)
+        run = json.loads((tmp_path / chosen / "run.json").read_text())
+        assert run["config"]["precision"] == chosen
+    plain, slow, quick = (exported(tmp_path / name)["0.weight"] for name in ("plain", "no", "bf16"))
+    assert torch.equal(slow, plain)
+    assert not torch.equal(quick, plain)
+    with pytest.raises(CheckpointError, match=r"config.precision was 'no' and is now 'bf16'"):
+        train(Regression(), dataclasses.replace(config, steps=9), tmp_path / "no")
+
+
 def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
     train(Regression(), CONFIG, tmp_path)
     file = tmp_path / "checkpoints" / "step-00000008" / "model.safetensors"

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynaip.evaluation.corruptions import Corruption, corrupt
 from dynaip.evaluation.probe import as_tensor
+from dynaip.numerics import build_muon, multiplies_bf16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,8 @@ def fit(
     parts: dict[str, Any] = {"network": network}
     parts |= {f"optimizer-{index}": each for index, each in enumerate(optimizers)}
     parts |= {f"schedule-{index}": each for index, each in enumerate(schedules)}
-    done, about = 0, _identity(fitting, lessons, autoencoder)
+    quick = multiplies_bf16(torch.device("cpu"))
+    done, about = 0, {**_identity(fitting, lessons, autoencoder), "bf16": quick}
     if checkpoint is not None and checkpoint.path.is_file():
         done = _resume(checkpoint.path, about, parts, generator)
     if fitting.compile:
@@ -136,7 +138,7 @@ def fit(
     written = time.monotonic()
     for step, batch in enumerate(islice(_batches(lessons, fitting), done, None), done + 1):
         # On a CPU the fused attention's backward pass is slow on short sequences.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with torch.autocast("cpu", torch.bfloat16, quick), sdpa_kernel(SDPBackend.MATH):
             pictures = as_tensor(batch.pictures)
             spoilt = corrupt(pictures, fitting.corruption, generator, autoencoder)
             output = network(spoilt.contiguous(memory_format=torch.channels_last))
@@ -160,7 +162,7 @@ def fit(
 def _optimizers(network: nn.Module, fitting: Fitting) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of attention layers, where there are any; AdamW for the rest.
 
-    As in training, which this room may not import: docs/log.md has what it gains.
+    As in training: docs/log.md has what it gains.
     """
     matrices = {n: p for n, p in network.named_parameters() if ".layers." in n and p.ndim == 2}
     others = [p for name, p in network.named_parameters() if name not in matrices]
@@ -169,11 +171,7 @@ def _optimizers(network: nn.Module, fitting: Fitting) -> list[torch.optim.Optimi
         torch.optim.AdamW(others, lr=rate, weight_decay=decay)
     ]
     if matrices:
-        optimizers.append(
-            torch.optim.Muon(
-                matrices.values(), lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            )
-        )
+        optimizers.append(build_muon(matrices.values(), rate, decay))
     return optimizers
 
 

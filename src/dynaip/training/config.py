@@ -40,7 +40,8 @@ class TrainingConfig:
             Until it begins a run can be made longer, as one with a cosine cannot.
         max_grad_norm: Gradients are clipped to this global norm.
         ema_decay: Decay of the averaged weights, 0 for none. The average is what is exported.
-        precision: `"bf16"` runs the forward pass under autocast; weights stay in fp32.
+        precision: `"bf16"` runs the forward pass under autocast, weights stay in fp32; `"no"` is
+            fp32 throughout; `"auto"` is bf16 where the machine multiplies in it, else fp32.
         compile: Compile the task's forward pass with `torch.compile`.
         seed: Sample `i` of the run is a function of `(seed, i)`.
         log_every: Steps between rows of `log.jsonl`.
@@ -61,7 +62,7 @@ class TrainingConfig:
     cooldown: float = 0.0
     max_grad_norm: float = 1.0
     ema_decay: float = 0.0
-    precision: str = "bf16"
+    precision: str = "auto"
     compile: bool = False
     seed: int = 0
     log_every: int = 20
@@ -78,7 +79,7 @@ class TrainingConfig:
         for name, allowed in (
             ("optimizer", ("adamw", "muon")),
             ("schedule", ("constant", "cosine")),
-            ("precision", ("bf16", "no")),
+            ("precision", ("auto", "bf16", "no")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(

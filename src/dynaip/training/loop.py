@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from dynaip.numerics import multiplies_bf16
 from dynaip.training import checkpoint as ckpt
 from dynaip.training.config import FREE_ON_RESUME, TrainingConfig
 from dynaip.training.optimization import (
@@ -68,7 +69,12 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
         CheckpointError: The folder belongs to another run, or its checkpoint cannot be read.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint has been written.
     """
-    accelerator = Accelerator(mixed_precision=config.precision)
+    # accelerate knows one precision a process, and stages that follow one another differ in it.
+    accelerator = Accelerator(mixed_precision="no")
+    if config.precision == "auto":
+        # What it comes to is written into the run: another machine does not go on in the other.
+        quick = multiplies_bf16(accelerator.device)
+        config = dataclasses.replace(config, precision="bf16" if quick else "no")
     if config.batch_size % accelerator.num_processes:
         raise ValueError(
             f"batch_size {config.batch_size} cannot be split over {accelerator.num_processes} "
@@ -109,7 +115,8 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     with _StopSignal() as stop, bar, _attention(accelerator.device):
         for batch in _batches(task, config, start, accelerator):
             set_learning_rate(optimizers, config.learning_rate_at(step))
-            output = model(batch)
+            with _autocast(accelerator.device, config):
+                output = model(batch)
             accelerator.backward(output["loss"])
             norm = accelerator.clip_grad_norm_(list(parameters.values()), config.max_grad_norm)
             if not torch.isfinite(output["loss"].detach() + norm):
@@ -133,7 +140,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
             if log and (step % config.log_every == 0 or due or last):
                 row = {name: value.detach() for name, value in output.items()}
                 if due:
-                    with accelerator.autocast():
+                    with _autocast(accelerator.device, config):
                         row |= task.diagnose(batch)
                 log.write(step, {**row, "gradient_norm": norm}, config)
                 bar.set_postfix(loss=f"{float(row['loss']):.4f}")
@@ -314,6 +321,10 @@ class _Log:
             file.write(json.dumps(row) + "\n")
         if self.on_log:
             self.on_log(row)
+
+
+def _autocast(device: torch.device, config: TrainingConfig) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
 def _attention(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from dynaip.numerics import build_muon
 from dynaip.training.config import TrainingConfig
 
 
@@ -21,10 +22,9 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """AdamW over everything, or Muon over the blocks' matrices and AdamW over the rest.
 
-    Muon (Jordan et al., 2024) orthogonalises the update of a matrix. It suits weights that act on
-    every token; modulation layers see one row a sample, and embeddings are no linear maps of
-    activations, so both stay with AdamW. Its updates are scaled to AdamW's size, so one learning
-    rate serves both.
+    Muon orthogonalises the update of a matrix. It suits weights that act on every token; modulation
+    layers see one row a sample, and embeddings are no linear maps of activations, so both stay with
+    AdamW.
     """
     matrices = {
         name: p
@@ -42,14 +42,7 @@ def build_optimizers(
         )
     ]
     if matrices:
-        optimizers.append(
-            torch.optim.Muon(
-                matrices.values(),
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
+        optimizers.append(build_muon(matrices.values(), config.learning_rate, config.weight_decay))
     return optimizers
 
 

@@ -65,7 +65,7 @@ class SubjectFit:
     learning_rate: float = 1e-3
     rank: int = 8
     seed: int = 0
-    precision: str = "bf16"
+    precision: str = "auto"
 
     def training(self) -> TrainingConfig:
         """The loop's settings."""

@@ -27,30 +27,34 @@ def read_subjects(
     """
     if not references:
         return []
-    from dynaip.adapter.card import SubjectCard
     from dynaip.pictures import open_picture
-    from dynaip.pipeline.subject import Subject
 
     count = len(references)
+    pictures = [None if path.suffix == CARD else open_picture(path) for path in references]
     options = zip(
         references,
+        pictures,
         _for_each("--scale", scales, count, 1.0),
-        _for_each("--granularity", granularities, count, None),
+        map(parse_granularity, _for_each("--granularity", granularities, count, None)),
         _read_masks(masks, count),
         _for_each("--start", starts, count, 0.0),
         _for_each("--end", ends, count, 1.0),
         strict=True,
     )
+    # Only now, since it takes seconds: most slips are told at once.
+    from dynaip.adapter.card import SubjectCard
+    from dynaip.pipeline.subject import Subject
+
     return [
         Subject(
-            SubjectCard.load(path) if path.suffix == CARD else open_picture(path),
+            picture or SubjectCard.load(path),
             mask=mask,
             scale=scale,
-            granularity=parse_granularity(granularity),
+            granularity=granularity,
             start=start,
             end=end,
         )
-        for path, scale, granularity, mask, start, end in options
+        for path, picture, scale, granularity, mask, start, end in options
     ]
 
 
