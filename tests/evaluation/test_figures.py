@@ -42,7 +42,7 @@ def test_value_counts_in_units_of_the_yardstick() -> None:
     ceiling = reading(truths, [0] * 8 + [1] * 2)
     figure = factor_figure("half", "colour", made, ceiling, target=0.5)
     assert figure.value == 0.5
-    assert figure.reached
+    assert figure.reached is None
     assert not figure.measurable
 
 
@@ -76,6 +76,11 @@ def test_only_the_pictures_asked_for_count() -> None:
 def test_targets_are_floors_or_ceilings(value: float, at_most: bool, reached: bool) -> None:
     figure = Figure(group="g", name="n", value=value, count=1, target=2.0, at_most=at_most)
     assert figure.reached is reached
+
+
+def test_what_the_probe_cannot_read_has_reached_and_missed_nothing() -> None:
+    figure = Figure(group="g", name="n", value=2.0, count=9, target=0.6, measurable=False)
+    assert figure.reached is None
 
 
 def test_nothing_measured_is_null_in_the_row_and_neither_reached_nor_missed() -> None:

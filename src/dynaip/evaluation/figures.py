@@ -60,8 +60,8 @@ class Figure:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the target is reached; `None` without a target."""
-        if self.target is None or math.isnan(self.value):
+        """Whether the target is reached; `None` without one, or where nothing could be measured."""
+        if self.target is None or math.isnan(self.value) or not self.measurable:
             return None
         return self.value <= self.target if self.at_most else self.value >= self.target
 

@@ -63,7 +63,8 @@ def _in_conflict(trial: Trial) -> Trial:
     wanted = truth(trial.target)
     while True:
         source = vary(trial.target, rng)
-        if all(truth(source)[name] != wanted[name] for name in PROMPTED):
+        given = truth(source)
+        if all(given[name] != wanted[name] for name in PROMPTED):
             return dataclasses.replace(trial, source=source)
 
 
