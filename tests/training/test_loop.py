@@ -17,7 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dynaip.training.checkpoint import CheckpointError, list_checkpoints, save_checkpoint
+from dynaip.training.checkpoint import (
+    CheckpointError,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import TrainingError, train
 from dynaip.training.task import Task
@@ -221,6 +226,21 @@ def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(CheckpointError, match=r"step-00000008 cannot be read"):
         train(Regression(), dataclasses.replace(CONFIG, steps=9), tmp_path)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    train(Regression(), CONFIG, tmp_path)
+    folder = tmp_path / "checkpoints" / "step-00000008"
+    file, state = folder / "ema.safetensors", folder / "state.json"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    longer = dataclasses.replace(CONFIG, steps=9)
+    with pytest.raises(CheckpointError, match=r"step-00000008 is not what was written"):
+        train(Regression(), longer, tmp_path)
+    # One that was written before there were digests is still read.
+    state.write_text(json.dumps({"format": 1, "step": 8}))
+    assert load_checkpoint(folder)[1]["step"] == 8
 
 
 def test_a_checkpoint_without_one_of_its_parts_is_named(tmp_path: Path) -> None:

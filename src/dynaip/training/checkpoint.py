@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -46,7 +47,8 @@ def save_checkpoint(
                 {key: tensor.detach().cpu().contiguous() for key, tensor in group.items()},
                 partial / f"{name}.safetensors",
             )
-        (partial / "state.json").write_text(json.dumps({"format": FORMAT, "step": step, **state}))
+        about = {"format": FORMAT, "step": step, "sha256": _digests(partial), **state}
+        (partial / "state.json").write_text(json.dumps(about))
         for file in partial.iterdir():
             _flush(file)
         shutil.rmtree(target, ignore_errors=True)
@@ -82,7 +84,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
     """Reads what `save_checkpoint` wrote.
 
     Raises:
-        CheckpointError: A file is missing, truncated, or of an unknown format.
+        CheckpointError: A file is missing, truncated, changed, or of an unknown format.
     """
     try:
         state = json.loads((path / "state.json").read_text())
@@ -96,7 +98,23 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
         raise CheckpointError(
             f"The checkpoint {path} has format {state.get('format')}, this version reads {FORMAT}."
         )
+    # Checkpoints that are older than the digests have none.
+    written = state.get("sha256", {})
+    if any(written.get(name, found) != found for name, found in _digests(path).items()):
+        raise CheckpointError(
+            f"The checkpoint {path} is not what was written: a file was changed, or the disk made "
+            "a mistake; delete that folder to resume from the one before it."
+        )
     return tensors, state
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of tensors."""
+    digests = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            digests[file.stem] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
