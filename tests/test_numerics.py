@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dynaip.numerics import FullMuon, build_muon, multiplies_bf16, orthogonalised
+from dynaip.numerics import build_muon, orthogonalised, quick_in_bf16
 
 CPU = torch.device("cpu")
 
@@ -18,17 +18,17 @@ CPU = torch.device("cpu")
         ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, False),
         ({"avx512_bf16": True}, True),
         ({"amx_bf16": True}, True),
-        ({"neon": True, "bf16": True}, True),
+        ({"neon": True, "bf16": True}, False),  # ARM, not measured
     ],
 )
 def test_a_processor_needs_instructions_of_its_own(known, quick, monkeypatch):
     monkeypatch.setattr(torch, "cpu", SimpleNamespace(get_capabilities=lambda: known))
-    assert multiplies_bf16(CPU) is quick
+    assert quick_in_bf16(CPU) is quick
 
 
 def test_fp32_where_torch_cannot_tell(monkeypatch):
     monkeypatch.setattr(torch, "cpu", SimpleNamespace())
-    assert not multiplies_bf16(CPU)
+    assert not quick_in_bf16(CPU)
 
 
 def test_cards_that_emulate_bf16_are_not_quick(monkeypatch):
@@ -39,29 +39,29 @@ def test_cards_that_emulate_bf16_are_not_quick(monkeypatch):
         return including_emulation
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", emulates)
-    assert not multiplies_bf16(torch.device("cuda"))
+    assert not quick_in_bf16(torch.device("cuda"))
     assert asked == [False]
 
 
 def test_devices_that_nobody_measured_stay_in_fp32():
-    assert not multiplies_bf16(torch.device("mps"))
+    assert not quick_in_bf16(torch.device("mps"))
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (40, 16), (16, 40)])
-def test_muon_in_full_precision_is_torchs(shape):
-    torch.manual_seed(0)
-    start, target = torch.randn(2, *shape)
+def test_muon_in_fp32_is_torchs_but_for_its_rounding(shape):
+    """Gradients turn at every step, so momentum counts: without Nesterov's, ends are 0.2 apart."""
     ends = []
-    for kind in (torch.optim.Muon, FullMuon):
-        matrix = torch.nn.Parameter(start.clone())
-        optimizer = kind([matrix], lr=0.05, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for bf16 in (True, False):
+        torch.manual_seed(0)
+        matrix = torch.nn.Parameter(torch.randn(shape))
+        start = matrix.detach().clone()
+        optimizer = build_muon([matrix], 0.05, 0.1, bf16=bf16)
         for _ in range(6):
-            optimizer.zero_grad()
-            (matrix - target).square().sum().backward()
+            matrix.grad = torch.randn(shape)
             optimizer.step()
         ends.append(matrix.detach())
     moved = (ends[0] - start).norm()
-    assert (ends[0] - ends[1]).norm() < 0.02 * moved
+    assert 0 < (ends[0] - ends[1]).norm() < 0.02 * moved
     assert moved > 1
 
 
@@ -76,24 +76,12 @@ def test_orthogonalised_keeps_directions_and_evens_out_sizes():
     assert (left.T @ made @ right.T - along.diag()).abs().max() < 1e-4
 
 
-def test_states_of_both_muons_are_one():
-    """A run may be resumed with either."""
+def test_states_of_both_muons_have_one_form():
     matrix = torch.nn.Parameter(torch.randn(4, 4))
     matrix.grad = torch.randn(4, 4)
-    full, torchs = (
-        kind([matrix], lr=0.1, adjust_lr_fn="match_rms_adamw")
-        for kind in (FullMuon, torch.optim.Muon)
-    )
-    full.step()
-    torchs.load_state_dict(full.state_dict())
+    mine, torchs = (build_muon([matrix], 0.1, 0.0, bf16=bf16) for bf16 in (False, True))
+    assert type(torchs) is torch.optim.Muon
+    mine.step()
+    torchs.load_state_dict(mine.state_dict())
     held = torchs.state[matrix]["momentum_buffer"]
-    assert torch.equal(held, full.state[matrix]["momentum_buffer"])
-
-
-@pytest.mark.parametrize(("quick", "kind"), [(True, torch.optim.Muon), (False, FullMuon)])
-def test_muon_is_torchs_where_bf16_is_quick(quick, kind, monkeypatch):
-    monkeypatch.setattr("dynaip.numerics.multiplies_bf16", lambda device: quick)
-    matrix = torch.nn.Parameter(torch.randn(4, 4))
-    made = build_muon([matrix], 0.1, 0.01)
-    assert type(made) is kind
-    assert made.param_groups[0]["adjust_lr_fn"] == "match_rms_adamw"
+    assert torch.equal(held, mine.state[matrix]["momentum_buffer"])

@@ -10,29 +10,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# What instruction sets that multiply bf16 are called, on x86 and on ARM.
-BF16 = ("avx512_bf16", "amx_bf16", "bf16")
+# What x86 calls its instructions for products in bf16.
+BF16 = ("avx512_bf16", "amx_bf16")
 
 
-def multiplies_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bf16 are faster than in fp32 there.
+def quick_in_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for products in bf16.
 
-    A processor without instructions for them works each product out by hand: one with AVX2 alone
-    took 50 to 80 times as long as in fp32 (docs/log.md). Where torch cannot tell, fp32 is the safe
-    side.
+    A processor without them works each product out by hand: one with AVX2 alone took 50 to 82 times
+    as long as in fp32 (docs/log.md). Of what has not been measured, such as ARM, or a processor
+    whose instructions this torch cannot list, fp32 is the safe side.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != "cpu":
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
         return False
-    # Younger than the oldest torch that is supported.
-    tell = getattr(torch.cpu, "get_capabilities", dict)
-    known = tell()
+    known = torch.cpu.get_capabilities()
     return any(known.get(name) for name in BF16)
 
 
 def build_muon(
-    matrices: Iterable[nn.Parameter], learning_rate: float, weight_decay: float
+    matrices: Iterable[nn.Parameter], learning_rate: float, weight_decay: float, *, bf16: bool
 ) -> torch.optim.Muon:
     """Muon (Jordan et al., 2024), its updates scaled to AdamW's size, so that one rate serves both.
 
@@ -40,28 +38,27 @@ def build_muon(
         matrices: Weights that act on every token.
         learning_rate: AdamW's.
         weight_decay: Decoupled.
+        bf16: Whether it may iterate in bf16.
     """
-    held = list(matrices)
-    quick = all(multiplies_bf16(each.device) for each in held)
-    kind = torch.optim.Muon if quick else FullMuon
-    return kind(held, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    kind = torch.optim.Muon if bf16 else _Fp32Muon
+    return kind(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn=SIZE)
 
 
-class FullMuon(torch.optim.Muon):
-    """torch's Muon in the gradient's own precision; torch's iterates in bf16 on every machine."""
+# AdamW's size, as torch calls it.
+SIZE = "match_rms_adamw"
+
+
+class _Fp32Muon(torch.optim.Muon):
+    """torch's Muon without its rounding: that one iterates in bf16 whatever the machine."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Makes one step; states are those of torch's."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Makes one step; its states are those of torch's."""
+        assert closure is None, "the gradients are there already"
         for group in self.param_groups:
             for matrix in group["params"]:
                 if matrix.grad is not None:
                     self._move(matrix, group)
-        return loss
 
     def _move(self, matrix: Tensor, group: dict[str, Any]) -> None:
         gradient, momentum = matrix.grad, group["momentum"]
@@ -72,10 +69,8 @@ class FullMuon(torch.optim.Muon):
         average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
         ahead = gradient.lerp(average, momentum) if group["nesterov"] else average
         update = orthogonalised(ahead, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        assert group["adjust_lr_fn"] == "match_rms_adamw", "build_muon makes no other"
-        size = 0.2 * math.sqrt(max(matrix.shape))
         matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update, alpha=-group["lr"] * size)
+        matrix.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
 
 
 def orthogonalised(

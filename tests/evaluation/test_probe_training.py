@@ -90,7 +90,7 @@ def test_questions_without_an_answer_do_not_pull() -> None:
 def test_muon_turns_the_matrices_of_attention_and_nothing_else() -> None:
     fitting = Fitting(renders=8, batch_size=4)
     probe = Probe(config("scene"))
-    adamw, muon = _optimizers(probe, fitting)
+    adamw, muon = _optimizers(probe, fitting, bf16=True)
     names = {id(parameter): name for name, parameter in probe.named_parameters()}
     turned, rest = (
         {names[id(p)] for group in optimizer.param_groups for p in group["params"]}
@@ -102,7 +102,7 @@ def test_muon_turns_the_matrices_of_attention_and_nothing_else() -> None:
     assert turned | rest == set(names.values())
     assert not turned & rest
     gazing = Probe(dataclasses.replace(config("scene"), layers=0))
-    assert [type(each) for each in _optimizers(gazing, fitting)] == [torch.optim.AdamW]
+    assert [type(each) for each in _optimizers(gazing, fitting, bf16=True)] == [torch.optim.AdamW]
 
 
 def test_a_network_is_compiled_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from dynaip.hosts.flow import encode_pictures, pad_tokens, shift_sigma
 from dynaip.miniature import toyland
-from dynaip.miniature.base import BaseTask, GuidanceTask
+from dynaip.miniature.base import BaseTask, GuidanceTask, subject_cover
 from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.encoders import EncoderTask, captioned, factors_in_words
 from dynaip.miniature.pairs import ToylandPairs
@@ -243,7 +243,7 @@ def test_subjects_are_inside_what_counts_for_more() -> None:
     for _ in range(40):
         spec = toyland.sample_spec(rng, subjects=int(rng.integers(1, 4)))
         masks = toyland.render(spec, 64).masks.any(0)
-        covered = toyland.subject_cover(spec, 8).reshape(8, 8).repeat(8, 0).repeat(8, 1)
+        covered = subject_cover(spec, 8).reshape(8, 8).repeat(8, 0).repeat(8, 1)
         assert covered[masks].mean() > 0.85, spec
         assert covered[~masks].mean() < 0.6
 

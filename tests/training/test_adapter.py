@@ -62,7 +62,7 @@ def test_a_new_adapter_gives_the_bases_own_loss() -> None:
     prompts = made.prompts(samples["prompts"])
     velocity = predict_velocity(made.transformer, noisy, sigma, ones, *prompts)
     own = (velocity - (samples["noise"] - latents)).square().mean((1, 2)).mean()
-    torch.testing.assert_close(own, adapted, rtol=1e-6, atol=0)
+    assert torch.equal(own, adapted)
 
 
 def test_a_higher_mean_of_the_logit_is_more_noise() -> None:
@@ -71,25 +71,6 @@ def test_a_higher_mean_of_the_logit_is_more_noise() -> None:
     moved = {**samples, "sigma": torch.sigmoid(torch.logit(samples["sigma"]) + 0.7)}
     torch.testing.assert_close(noisier(samples)["loss"], plain(moved)["loss"])
     assert not torch.equal(noisier(samples)["loss"], plain(samples)["loss"])
-
-
-def test_a_subjects_tokens_can_count_for_more() -> None:
-    plain, weighted = task(), task(subject_weight=3.0)
-    samples = batch(plain)
-    tokens = samples["noise"].shape[1]
-    subject = torch.zeros(8, tokens)
-    subject[:, : tokens // 4] = 1.0
-    parts = []
-    for chosen in (subject, 1 - subject):
-        # So much weight that nothing else counts.
-        alone = task(subject_weight=1e8)
-        parts.append(alone({**samples, "subject": chosen})["loss"])
-    wanted = (3 * parts[0] * subject.sum() + parts[1] * (1 - subject).sum()) / (
-        3 * subject.sum() + (1 - subject).sum()
-    )
-    torch.testing.assert_close(weighted({**samples, "subject": subject})["loss"], wanted)
-    nobody = weighted({**samples, "subject": torch.zeros(8, tokens)})["loss"]
-    torch.testing.assert_close(nobody, plain(samples)["loss"])
 
 
 def test_only_the_adapter_gets_gradients() -> None:

@@ -80,7 +80,7 @@ class Regression(nn.Module):
         path.write_text("picture")
 
     def export(self, folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         save_file(self.blocks.state_dict(), folder / "weights.safetensors")
 
 
@@ -205,11 +205,11 @@ def test_a_run_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
 def test_a_run_keeps_the_precision_that_its_machine_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recorded is what `auto` came to; another machine does not silently go on in another."""
+    """What `auto` came to is recorded, and another machine goes on in it, if it must slowly."""
     config = dataclasses.replace(CONFIG, precision="auto")
     train(Regression(), dataclasses.replace(config, precision="no"), tmp_path / "plain")
     for quick, chosen in ((False, "no"), (True, "bf16")):
-        monkeypatch.setattr("dynaip.training.loop.multiplies_bf16", lambda device, q=quick: q)
+        monkeypatch.setattr("dynaip.training.loop.quick_in_bf16", lambda device, q=quick: q)
         train(Regression(), config, tmp_path / chosen)
         run = json.loads((tmp_path / chosen / "run.json").read_text())
         assert run["config"]["precision"] == chosen
@@ -217,7 +217,15 @@ def test_a_run_keeps_the_precision_that_its_machine_began_with(
     assert torch.equal(slow, plain)
     assert not torch.equal(quick, plain)
     with pytest.raises(CheckpointError, match=r"config.precision was 'no' and is now 'bf16'"):
-        train(Regression(), dataclasses.replace(config, steps=9), tmp_path / "no")
+        train(Regression(), dataclasses.replace(config, precision="bf16"), tmp_path / "no")
+    longer = dataclasses.replace(config, steps=9)
+    train(Regression(), longer, tmp_path / "no")
+    monkeypatch.setattr("dynaip.training.loop.quick_in_bf16", lambda device: False)
+    with pytest.warns(UserWarning, match="begun in bf16, which this machine is slow in"):
+        train(Regression(), longer, tmp_path / "bf16")
+    for name in ("no", "bf16"):
+        run = json.loads((tmp_path / name / "run.json").read_text())
+        assert (run["config"]["precision"], run["config"]["steps"]) == (name, 9)
 
 
 def test_a_truncated_checkpoint_is_named(tmp_path: Path) -> None:
@@ -245,9 +253,15 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_one_of_its_parts_is_named(tmp_path: Path) -> None:
     train(Regression(), CONFIG, tmp_path)
-    (tmp_path / "checkpoints" / "step-00000008" / "optimizer-0.safetensors").unlink()
+    folder = tmp_path / "checkpoints" / "step-00000008"
+    (folder / "optimizer-0.safetensors").unlink()
+    longer = dataclasses.replace(CONFIG, steps=9)
+    with pytest.raises(CheckpointError, match=r"step-00000008 is not what was written"):
+        train(Regression(), longer, tmp_path)
+    # Older checkpoints have no digests.
+    (folder / "state.json").write_text(json.dumps({"format": 1, "step": 8}))
     with pytest.raises(CheckpointError, match=r"step-00000008 lacks optimizer-0"):
-        train(Regression(), dataclasses.replace(CONFIG, steps=9), tmp_path)
+        train(Regression(), longer, tmp_path)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(

@@ -224,8 +224,10 @@ def _simplex(rows: Sequence[Row]) -> Figure | None:
     for ax, tier in zip(figure.subplots(1, len(tiers), squeeze=False)[0], tiers, strict=True):
         values = [row[f"cp_{tier}"][0] for row in manual]
         dots = ax.scatter(x, y, c=values, s=420, cmap="viridis")
+        middle = (min(values) + max(values)) / 2
         for left, up, value in zip(x, y, values, strict=True):
-            ax.text(left, up, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white")
+            ink = "black" if value > middle else "white"  # the map goes from dark to bright
+            ax.text(left, up, f"{value:.2f}", ha="center", va="center", fontsize=7, color=ink)
         for corner, text in (((0, -0.1), "low"), ((1, -0.1), "mid"), ((0.5, 0.97), "high")):
             ax.text(*corner, text, ha="center", va="center", fontsize=9)
         ax.set(title=f"{tier} tier", xlim=(-0.15, 1.15), ylim=(-0.18, 1.05), aspect="equal")

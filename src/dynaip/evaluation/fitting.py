@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynaip.evaluation.corruptions import Corruption, corrupt
 from dynaip.evaluation.probe import as_tensor
-from dynaip.numerics import build_muon, multiplies_bf16
+from dynaip.numerics import build_muon, quick_in_bf16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,8 @@ def fit(
     Raises:
         ValueError: The checkpoint is of another run.
     """
-    optimizers = _optimizers(network, fitting)
+    quick = quick_in_bf16(torch.device("cpu"))
+    optimizers = _optimizers(network, fitting, bf16=quick)
     schedules = [
         torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
@@ -128,8 +129,7 @@ def fit(
     parts: dict[str, Any] = {"network": network}
     parts |= {f"optimizer-{index}": each for index, each in enumerate(optimizers)}
     parts |= {f"schedule-{index}": each for index, each in enumerate(schedules)}
-    quick = multiplies_bf16(torch.device("cpu"))
-    done, about = 0, {**_identity(fitting, lessons, autoencoder), "bf16": quick}
+    done, about = 0, _identity(fitting, lessons, autoencoder, bf16=quick)
     if checkpoint is not None and checkpoint.path.is_file():
         done = _resume(checkpoint.path, about, parts, generator)
     if fitting.compile:
@@ -159,7 +159,7 @@ def fit(
     network.eval()
 
 
-def _optimizers(network: nn.Module, fitting: Fitting) -> list[torch.optim.Optimizer]:
+def _optimizers(network: nn.Module, fitting: Fitting, *, bf16: bool) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of attention layers, where there are any; AdamW for the rest.
 
     As in training: docs/log.md has what it gains.
@@ -171,7 +171,7 @@ def _optimizers(network: nn.Module, fitting: Fitting) -> list[torch.optim.Optimi
         torch.optim.AdamW(others, lr=rate, weight_decay=decay)
     ]
     if matrices:
-        optimizers.append(build_muon(matrices.values(), rate, decay))
+        optimizers.append(build_muon(matrices.values(), rate, decay, bf16=bf16))
     return optimizers
 
 
@@ -203,12 +203,15 @@ def _batches(lessons: Lessons, fitting: Fitting) -> Iterator[Lessons]:
             yield Lessons(lessons.pictures[chosen], lessons.answers[chosen])
 
 
-def _identity(fitting: Fitting, lessons: Lessons, autoencoder: nn.Module | None) -> dict[str, Any]:
+def _identity(
+    fitting: Fitting, lessons: Lessons, autoencoder: nn.Module | None, *, bf16: bool
+) -> dict[str, Any]:
     """What a resumed run must share; processes that render may change."""
     weights = {} if autoencoder is None else autoencoder.state_dict()
     return {
         **dataclasses.asdict(fitting),
         "workers": 0,
+        "bf16": bf16,
         "pictures": list(lessons.pictures.shape),
         "autoencoder": {name: float(value.double().sum()) for name, value in weights.items()},
     }
@@ -237,8 +240,8 @@ def _resume(
         raise ValueError(f"{path} is broken; remove it to start over.") from error
     if state["fitting"] != about:
         raise ValueError(
-            f"{path} is of a run with other settings, pictures or autoencoder; give those, another "
-            "--out, or remove it."
+            f"{path} is of a run with other settings, pictures or autoencoder, or in the precision "
+            "of another machine; give those, another --out, or remove it."
         )
     try:
         for name, part in parts.items():

@@ -264,6 +264,25 @@ def _by_noise(error: Float[Tensor, " b"], sigma: Float[Tensor, " b"]) -> dict[st
     }
 
 
+def subject_cover(spec: toyland.Spec, side: int) -> Float[np.ndarray, " n"]:
+    """Share of each of side x side tokens that the box of a subject covers, at most 1."""
+    edges = np.arange(side)
+    covered = np.zeros((side, side))
+    for actor in spec.actors:
+        view = actor.view
+        x, y = (
+            np.clip(
+                np.minimum(edges + 1, side * (centre + view.size / 2))
+                - np.maximum(edges, side * (centre - view.size / 2)),
+                0,
+                1,
+            )
+            for centre in (view.x, view.y)
+        )
+        covered = np.maximum(covered, y[:, None] * x)
+    return covered.reshape(-1).astype(np.float32)
+
+
 def _mean_where(error: Float[Tensor, ...], chosen: Bool[Tensor, ...]) -> Tensor:
     return (error * chosen).sum() / chosen.sum().clamp_min(1)
 
@@ -298,7 +317,7 @@ class PromptedPictures(Dataset[dict[str, Any]]):
         return {
             "index": index,
             "image": image,
-            "subject": toyland.subject_cover(spec, self.size // 8),
+            "subject": subject_cover(spec, self.size // 8),
             "prompt": self._prompt(spec, rng),
             "noise": rng.standard_normal(((self.size // 8) ** 2, 64), dtype=np.float32),
             "sigma": np.float32(1 / (1 + np.exp(-rng.standard_normal()))),

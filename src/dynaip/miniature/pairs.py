@@ -24,7 +24,6 @@ Draw = Callable[[], UInt8[np.ndarray, "h w 3"]]
 class ToylandPairs(Dataset[dict[str, Any]]):
     """Pictures of one subject with prompt and reference; item `i` is drawn from `(seed, i)`.
 
-    `subject` says which share of each token, a square of 8 pixels, the subject's box covers.
     The stream goes through `pool` pairs again and again, each time with another caption; they are
     drawn once for all runs that share a cache.
 
@@ -74,7 +73,6 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         shown = spec if self.pairing == "intra" else toyland.vary(spec, rng)
         return {
             "image": _kept(self.pictures, place, lambda: toyland.render(spec, self.size).image),
-            "subject": toyland.subject_cover(spec, self.size // 8),
             "prompt": self._prompt(spec, np.random.default_rng([self.seed, index, 3])),
             "reference": _kept(
                 self.references, place, lambda: toyland.segment(shown, 0, self.reference_size)

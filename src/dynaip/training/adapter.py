@@ -75,8 +75,6 @@ class AdapterTask(nn.Module):
         text_length: T5 tokens a prompt is padded to; see `PromptEncoder`.
         logit_mean: Mean of sigma's logit before the shift; above 0 there is more noise, at which
             it is decided what a subject is.
-        subject_weight: What a token of the subject counts, where one beside it counts 1. Other
-            than 1, items also hold `subject`, the share of each image token that is the subject.
     """
 
     def __init__(
@@ -88,10 +86,9 @@ class AdapterTask(nn.Module):
         drops: Drops | None = None,
         text_length: int | None = None,
         logit_mean: float = 0.0,
-        subject_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        self.pipeline, self.pairs, self.subject_weight = pipeline, pairs, subject_weight
+        self.pipeline, self.pairs = pipeline, pairs
         self.drops, self.logit_mean = drops or Drops(), logit_mean
         self.prompts = PromptEncoder(pipeline, text_length)
         self.vae = pipeline.vae.requires_grad_(False).eval()
@@ -129,7 +126,7 @@ class AdapterTask(nn.Module):
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         draws: list[Draws] = [sample["draws"] for sample in samples]
-        batch = {
+        return {
             "images": stack_pictures([sample["image"] for sample in samples]),
             "references": stack_pictures([sample["reference"] for sample in samples]),
             "prompts": [
@@ -141,21 +138,15 @@ class AdapterTask(nn.Module):
             "keep": torch.from_numpy(np.stack([draw.keep for draw in draws])),
             "drop_image": torch.tensor([draw.drop_image for draw in draws]),
         }
-        if self.subject_weight != 1:
-            batch["subject"] = torch.from_numpy(np.stack([s["subject"] for s in samples]))
-        return batch
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         features = self._features(batch["references"])
         fused = self.adapter.encode(features, keep=batch["keep"], drop=batch["drop_image"])
         error = self._error(batch, self.adapter.project(fused.tokens))
-        counts = torch.ones_like(error)
-        if self.subject_weight != 1:
-            counts += (self.subject_weight - 1) * batch["subject"]
         weights = fused.coefficients.detach()
         entropy = -(weights * weights.clamp_min(1e-9).log()).sum(-1).mean()
         levels = {f"router_{level}": w for level, w in enumerate(weights.mean(0))}
-        return {"loss": (counts * error).sum() / counts.sum(), "router_entropy": entropy, **levels}
+        return {"loss": error.mean(), "router_entropy": entropy, **levels}
 
     @torch.no_grad()
     def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
@@ -190,14 +181,14 @@ class AdapterTask(nn.Module):
         hidden_states = encode_references(self.image_encoder, references)
         return tap_features(hidden_states, self.adapter.config.layers)
 
-    def _error(self, batch: dict[str, Any], prompt: ImagePrompt) -> Float[Tensor, "b n"]:
+    def _error(self, batch: dict[str, Any], prompt: ImagePrompt) -> Float[Tensor, " b"]:
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]
         # A shift by mu adds mu to sigma's logit.
         mu = time_shift(self.pipeline.scheduler, latents.shape[1]) + self.logit_mean
         sigma = shift_sigma(batch["sigma"], mu)
         self.attachment.set_prompt(prompt)
         prompts = self.prompts(batch["prompts"])
-        return flow_matching_error(self.transformer, latents, noise, sigma, prompts)
+        return flow_matching_error(self.transformer, latents, noise, sigma, prompts).mean(1)
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:

@@ -37,7 +37,7 @@ def save_checkpoint(
         OSError, SafetensorError: Nothing was written (a full disk, say); earlier checkpoints are
             untouched.
     """
-    target = folder / f"step-{step:08d}"
+    target = folder / _name(step)
     partial = folder / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -89,6 +89,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
     try:
         state = json.loads((path / "state.json").read_text())
         tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+        found = _digests(path)
     except (OSError, json.JSONDecodeError, SafetensorError) as error:
         raise CheckpointError(
             f"The checkpoint {path} cannot be read ({error}); delete that folder to resume from "
@@ -99,13 +100,16 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
             f"The checkpoint {path} has format {state.get('format')}, this version reads {FORMAT}."
         )
     # Checkpoints that are older than the digests have none.
-    written = state.get("sha256", {})
-    if any(written.get(name, found) != found for name, found in _digests(path).items()):
+    if state.get("sha256", found) != found or path.name != _name(state.get("step")):
         raise CheckpointError(
-            f"The checkpoint {path} is not what was written: a file was changed, or the disk made "
-            "a mistake; delete that folder to resume from the one before it."
+            f"The checkpoint {path} is not what was written: a file is gone or was changed, or the "
+            "disk made a mistake; delete that folder to resume from the one before it."
         )
     return tensors, state
+
+
+def _name(step: Any) -> str:
+    return f"step-{step:08d}" if isinstance(step, int) else ""
 
 
 def _digests(folder: Path) -> dict[str, str]:

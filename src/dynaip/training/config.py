@@ -40,8 +40,9 @@ class TrainingConfig:
             Until it begins a run can be made longer, as one with a cosine cannot.
         max_grad_norm: Gradients are clipped to this global norm.
         ema_decay: Decay of the averaged weights, 0 for none. The average is what is exported.
-        precision: `"bf16"` runs the forward pass under autocast, weights stay in fp32; `"no"` is
-            fp32 throughout; `"auto"` is bf16 where the machine multiplies in it, else fp32.
+        precision: `"bf16"` runs the forward pass under autocast and iterates Muon in bf16, weights
+            stay in fp32; `"no"` is fp32 throughout; `"auto"` is what the run began with, a new one
+            with bf16 where the machine is quick in it, else fp32.
         compile: Compile the task's forward pass with `torch.compile`.
         seed: Sample `i` of the run is a function of `(seed, i)`.
         log_every: Steps between rows of `log.jsonl`.

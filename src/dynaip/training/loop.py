@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from dynaip.numerics import multiplies_bf16
+from dynaip.numerics import quick_in_bf16
 from dynaip.training import checkpoint as ckpt
 from dynaip.training.config import FREE_ON_RESUME, TrainingConfig
 from dynaip.training.optimization import (
@@ -71,10 +72,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     """
     # accelerate knows one precision a process, and stages that follow one another differ in it.
     accelerator = Accelerator(mixed_precision="no")
-    if config.precision == "auto":
-        # What it comes to is written into the run: another machine does not go on in the other.
-        quick = multiplies_bf16(accelerator.device)
-        config = dataclasses.replace(config, precision="bf16" if quick else "no")
+    config = _with_precision(config, folder, accelerator.device)
     if config.batch_size % accelerator.num_processes:
         raise ValueError(
             f"batch_size {config.batch_size} cannot be split over {accelerator.num_processes} "
@@ -160,6 +158,24 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
         task.export(folder / "export")
     accelerator.wait_for_everyone()
     return folder / "export"
+
+
+def _with_precision(config: TrainingConfig, folder: Path, device: torch.device) -> TrainingConfig:
+    """The config with what `auto` comes to: a run goes on as it began, whatever the machine."""
+    if config.precision != "auto":
+        return config
+    begun = folder / "run.json"
+    if begun.is_file() and ckpt.list_checkpoints(folder / "checkpoints"):
+        precision = json.loads(begun.read_text())["config"]["precision"]
+    else:
+        precision = "bf16" if quick_in_bf16(device) else "no"
+    if precision == "bf16" and not quick_in_bf16(device):
+        warnings.warn(
+            f"{folder} was begun in bf16, which this machine is slow in; start another run to "
+            "train in fp32.",
+            stacklevel=3,
+        )
+    return dataclasses.replace(config, precision=precision)
 
 
 def _claim_folder(folder: Path, config: TrainingConfig, identity: dict[str, Any]) -> None:

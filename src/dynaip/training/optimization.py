@@ -42,7 +42,9 @@ def build_optimizers(
         )
     ]
     if matrices:
-        optimizers.append(build_muon(matrices.values(), config.learning_rate, config.weight_decay))
+        bf16 = config.precision == "bf16"
+        rate, decay = config.learning_rate, config.weight_decay
+        optimizers.append(build_muon(matrices.values(), rate, decay, bf16=bf16))
     return optimizers
 
 

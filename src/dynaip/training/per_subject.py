@@ -98,7 +98,7 @@ def fit_subject(
     torch.manual_seed(fit.seed)
     fitted = _with_own_parts(pipeline, fit)
     task = SubjectTask(fitted, fit, views, others if fit.method != "textual-inversion" else ())
-    train(task, fit.training(), folder, identity=dataclasses.asdict(fit))
+    train(task, fit.training(), folder, identity={"method": fit.method, "rank": fit.rank})
     fitted.transformer.eval()
     return fitted
 

@@ -40,7 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 # Layers of the paper's encoder, ViT-L.
 PAPER_DEPTH = 24
-OPTIONAL = {"text_length", "logit_mean", "subject_weight", "drops"}
+OPTIONAL = {"text_length", "logit_mean", "drops"}
 DATA = {"toyland": {"pool", "view_captions"}, "folder": {"intra", "cross"}}
 KEYS = OPTIONAL | {"model", "size", "data", "adapter", "stage1", "stage2"}
 
@@ -149,7 +149,6 @@ def build_task(
         drops=Drops(**recipe.get("drops", {})),
         text_length=recipe.get("text_length"),
         logit_mean=recipe.get("logit_mean", 0.0),
-        subject_weight=recipe.get("subject_weight", 1.0),
     )
 
 
@@ -168,11 +167,6 @@ def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, cache: Pa
         raise ValueError(f"data has unknown keys for {source}: {', '.join(unknown)}.")
     if source == "folder" and pairing not in data:
         raise ValueError(f"data lacks {pairing}, the folder of the stage's pairs.")
-    if source == "folder" and recipe.get("subject_weight", 1) != 1:
-        raise ValueError(
-            "subject_weight is for pairs that tell where the subject is, and a folder's do not; "
-            "leave it at 1."
-        )
     if source == "toyland":
         return lambda seed: ToylandPairs(seed, pairing, size, reference_size, cache=cache, **data)
     return lambda seed: FolderPairs(Path(data[pairing]), seed, size, reference_size)

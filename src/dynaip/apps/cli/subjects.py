@@ -35,7 +35,7 @@ def read_subjects(
         references,
         pictures,
         _for_each("--scale", scales, count, 1.0),
-        map(parse_granularity, _for_each("--granularity", granularities, count, None)),
+        [parse_granularity(g) for g in _for_each("--granularity", granularities, count, None)],
         _read_masks(masks, count),
         _for_each("--start", starts, count, 0.0),
         _for_each("--end", ends, count, 1.0),
@@ -47,7 +47,7 @@ def read_subjects(
 
     return [
         Subject(
-            picture or SubjectCard.load(path),
+            SubjectCard.load(path) if picture is None else picture,
             mask=mask,
             scale=scale,
             granularity=granularity,

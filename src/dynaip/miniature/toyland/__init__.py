@@ -4,7 +4,6 @@ A picture is `render(spec)`, and the spec is the ground truth.
 """
 
 from dynaip.miniature.toyland.captions import caption, full_caption, view_caption
-from dynaip.miniature.toyland.placing import subject_cover
 from dynaip.miniature.toyland.render import Picture, render, segment
 from dynaip.miniature.toyland.sampling import is_held_out, sample_concept, sample_spec, vary
 from dynaip.miniature.toyland.spec import FACTORS, Actor, Concept, Light, Spec, View
@@ -24,7 +23,6 @@ __all__ = [
     "sample_concept",
     "sample_spec",
     "segment",
-    "subject_cover",
     "vary",
     "view_caption",
 ]

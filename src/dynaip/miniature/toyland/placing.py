@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
-from dynaip.miniature.toyland.spec import Actor, Spec, View
+from dynaip.miniature.toyland.spec import Actor, View
 
 HALF_WIDTH: dict[str, float] = {
     "mug": 34, "teapot": 36, "armchair": 36,
@@ -85,22 +82,3 @@ def placement(actor: Actor) -> Placement:
         ),
         upright=f"scale({mirror} 1) rotate({-topple:.0f})",
     )
-
-
-def subject_cover(spec: Spec, side: int) -> Float[np.ndarray, " n"]:
-    """Share of each cell of a side x side grid that the box of a subject covers, at most 1."""
-    edges = np.arange(side)
-    covered = np.zeros((side, side))
-    for actor in spec.actors:
-        view = actor.view
-        x, y = (
-            np.clip(
-                np.minimum(edges + 1, side * (centre + view.size / 2))
-                - np.maximum(edges, side * (centre - view.size / 2)),
-                0,
-                1,
-            )
-            for centre in (view.x, view.y)
-        )
-        covered = np.maximum(covered, y[:, None] * x)
-    return covered.reshape(-1).astype(np.float32)
