@@ -20,3 +20,13 @@ def test_a_log_is_told_now_and_then(
     monkeypatch.setattr(drawing, "SECONDS_A_LINE", 0.0)
     assert said(True) == "Drawing: 2 of 3\n"
     assert said(False) == ""
+
+
+def test_so_is_work_that_says_how_far_it_is_and_how_well(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "SECONDS_A_LINE", 0.0)
+    with drawing.progress_bar() as progress:
+        task = progress.add_task("training", total=3)
+        progress.update(task, completed=2, description="training, loss 0.250")
+    assert capfd.readouterr().err == "training, loss 0.250: 2 of 3\n"

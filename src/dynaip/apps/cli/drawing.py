@@ -175,6 +175,14 @@ class _Progress(Progress):
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
         """See `Progress`."""
         super().advance(task_id, advance)
+        self._say(task_id)
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """See `Progress`."""
+        super().update(task_id, **changes)
+        self._say(task_id)
+
+    def _say(self, task_id: TaskID) -> None:
         if self.disable and not self.silent and time.monotonic() - self.said >= SECONDS_A_LINE:
             self.said = time.monotonic()
             task = self._tasks[task_id]
