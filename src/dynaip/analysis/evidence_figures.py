@@ -308,6 +308,7 @@ def _knowledge(rows: Sequence[Row]) -> Figure | None:
 
 def _outcomes(rows: Sequence[Row]) -> Figure | None:
     """What became of the pictures of several subjects, as stacked bars."""
+    rows = [row for row in rows if "outcomes" in row]
     if not rows:
         return None
     kinds = list(rows[0]["outcomes"])
@@ -357,5 +358,5 @@ FIGURES: dict[str, dict[str, Callable[[Sequence[Row]], Figure | None]]] = {
     "granularity": {"granularity": _simplex},
     "router": {"coefficients": _coefficients, "router": _responses},
     "layers": {"layers": _knowledge},
-    "several": {"several": _outcomes},
+    "several": {"several": _outcomes, "several-samples": _samples},
 }

@@ -408,8 +408,17 @@ def _layers(rows: Sequence[Row]) -> list[Table]:
 
 
 def _several(rows: Sequence[Row]) -> list[Table]:
-    kinds = list(rows[0]["outcomes"])
-    read = {row["subjects"]: ", ".join(map(_words, row["ceilings"])) for row in rows}
+    measured = [row for row in rows if "outcomes" in row]
+    kinds = list(measured[0]["outcomes"])
+    read = {row["subjects"]: ", ".join(map(_words, row["ceilings"])) for row in measured}
+    notes = [f"Read off each of {n} subjects: {names}." for n, names in read.items()]
+    for row in rows:
+        if "unreadable" in row:
+            name, share = max(row["unreadable"].items(), key=lambda pair: pair[1])
+            notes.append(
+                f"{row['name']} cannot be measured: of {_words(name)}, which the probe reads best "
+                f"among so many, it reads {share:.3f} right in perfect pictures."
+            )
     return [
         Table(
             title="Several subjects: whose looks are on whom (Section 4.3)",
@@ -424,11 +433,11 @@ def _several(rows: Sequence[Row]) -> list[Table]:
                     *(row["outcomes"][kind] for kind in kinds),
                     _interval(row["composition_gap"]),
                 )
-                for row in rows
+                for row in measured
             ),
-            notes=tuple(f"Read off each of {n} subjects: {names}." for n, names in read.items()),
+            notes=tuple(notes),
         ),
-        _harmony(rows),
+        _harmony(measured),
     ]
 
 

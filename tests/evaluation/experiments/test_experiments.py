@@ -267,7 +267,10 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert [row["scale"] for row in found["strength"][1:3]] == [0.25, 0.5]
     assert sum(row.get("granularity") is not None for row in found["granularity"]) == 10
     assert {row["name"] for row in found["router"]} == {"coefficients", "glyph", "fine pattern"}
-    for row in found["several"]:
+    *several, samples = found["several"]
+    left, right = samples["shown"]["left"][0], samples["shown"]["right"][0]
+    assert left != right
+    for row in several:
         assert sum(row["outcomes"].values()) == pytest.approx(1)
         assert [*row["harmony"]["together"], row["harmony"]["ceiling"]] == pytest.approx([1] * 4)
         assert row["light_ceiling"] == 1
@@ -278,6 +281,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()
     assert [path.stem for path in figures["table"]][-1] == "samples"
+    assert [path.stem for path in figures["several"]] == ["several", "several-samples"]
     assert [path.stem for path in figures["router"]] == ["coefficients", "router"]
     (coefficients,) = (row for row in found["router"] if row["name"] == "coefficients")
     assert all(
@@ -305,6 +309,28 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     again = [jsonable(row) for row in EXPERIMENTS["table"](lab)]
     assert all(row.items() <= old.items() for row, old in zip(again, found["table"], strict=True))
     assert sorted(path.name for path in tmp_path.rglob("pictures/**/*.png")) == before
+
+
+def test_as_many_subjects_as_cannot_be_read_are_said_to_be(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
+    lab = laboratory(model, tmp_path, Probe(config), 2)
+
+    def nearsighted(cast: Cast) -> dict[str, float]:
+        best = 0.95 if cast.present.shape[1] == 2 else 0.88
+        return dict.fromkeys(cast.wanted, 0.1) | {"main_colour": best}
+
+    monkeypatch.setattr("dynaip.evaluation.experiments.several._accuracies", nearsighted)
+    rows = [jsonable(row) for row in EXPERIMENTS["several"](lab)]
+    assert [row.get("subjects") for row in rows] == [2] * 4 + [3, None]
+    assert all(list(row["ceilings"]) == ["main_colour"] for row in rows[:4])
+    marks = {"experiment": "several", "probe": "p", "seed": 0, "dynaip": "0"}
+    found = {"several": [{**marks, **row} for row in rows]}
+    page = write_evidence(found, draw_evidence(found, tmp_path), tmp_path).read_text()
+    assert "3 subjects cannot be measured: of main colour, which the probe reads best" in page
+    assert "it reads 0.880 right" in page
+    assert page.count("| 2 subjects, ") == 2 * 4
 
 
 def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:

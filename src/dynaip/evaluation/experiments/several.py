@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from dynaip.adapter.attention import OVERLAPS
 from dynaip.adapter.config import Branches
 from dynaip.evaluation.crops import Box
-from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.laboratory import Laboratory, Put, Row, as_text
 from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.generation import Generator, Request, Use
 from dynaip.evaluation.miniature import decoded
@@ -34,6 +34,7 @@ from dynaip.miniature.toyland import Spec, caption, render, sample_spec, segment
 
 STREAM = 11
 COUNTS = (2, 3)
+SHOWN = 8
 NAMED = ("category", "position", "scene")
 # A subject's place is the box of its mask and so much around it, as a share of the picture.
 ROOM = 0.04
@@ -124,6 +125,8 @@ class Yardstick:
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """Confusion and its kinds for two and three subjects, and what company costs.
 
+    Where the instruments read no factor well enough among so many, a row says how well they read.
+
     Raises:
         ValueError: There is no detector, or the probe reads nothing well enough beside others.
     """
@@ -133,12 +136,25 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
             "Several subjects are found by a detector; train one with "
             "`dynaip evaluate train-detector`."
         )
+    asked = {
+        count: [Group.draw(laboratory.seed, index, count) for index in range(laboratory.count)]
+        for count in COUNTS
+    }
+    perfect = {count: _perfect(laboratory, finder, groups) for count, groups in asked.items()}
+    best = max(share for cast in perfect.values() for share in _accuracies(cast).values())
+    if best < MEASURABLE:
+        raise ValueError(
+            f"The probe reads no factor right in {MEASURABLE:.0%} of perfect pictures of several "
+            f"subjects (the best is {best:.0%}); train it for longer."
+        )
     with laboratory.attached(laboratory.first) as (_, put):
-        for count in COUNTS:
-            groups = [
-                Group.draw(laboratory.seed, index, count) for index in range(laboratory.count)
-            ]
-            yardstick = _yardstick(laboratory, finder, groups)
+        for count, groups in asked.items():
+            accuracies = _accuracies(perfect[count])
+            if max(accuracies.values()) < MEASURABLE:
+                about = {"name": f"{count} subjects", "subjects": count, "pictures": 0}
+                yield {**about, "unreadable": accuracies}
+                continue
+            yardstick = _yardstick(groups, perfect[count])
             # Of one subject, whose mask lies in [0, 1], every rule of overlap makes the same.
             ways: set[Branches] = {use.branches for use in USES.values()}
             alone = {
@@ -157,6 +173,26 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                     "ceilings": dict(yardstick.ceilings),
                     **_measures(together, alone[use.branches], yardstick),
                 }
+        yield _samples(laboratory, asked[COUNTS[0]][:SHOWN], put)
+
+
+def _samples(laboratory: Laboratory, groups: Sequence[Group], put: Put) -> Row:
+    """The first pairs' pictures, as PNG in base64; they wait since their rows were made."""
+    size = laboratory.probe.config.size
+    requests = [group.request(laboratory.reference_size, size) for group in groups]
+    shown = {"prompt": [group.prompt for group in groups]}
+    for index, place in enumerate(("left", "right")):
+        shown[place] = [as_text(request.references[index]) for request in requests]
+    for name, use in USES.items():
+        pictures = laboratory.pictures("2 subjects", put(use), requests)
+        shown[name] = [as_text(each) for each in pictures]
+    return {
+        "name": "samples",
+        "variant": laboratory.first,
+        **put(Use()).identity,
+        "pictures": len(groups),
+        "shown": shown,
+    }
 
 
 def _measures(cast: Cast, alone: Sequence[Cast], yardstick: Yardstick) -> Row:
@@ -215,24 +251,25 @@ def _alone(
     ]
 
 
-def _yardstick(
-    laboratory: Laboratory, finder: InstanceFinder, groups: Sequence[Group]
-) -> Yardstick:
+def _perfect(laboratory: Laboratory, finder: InstanceFinder, groups: Sequence[Group]) -> Cast:
+    """What they find in round-tripped renders."""
     size = laboratory.probe.config.size
     targets = [group.target for group in groups]
-    perfect = np.stack([render(target, size).image for target in targets])
-    cast = read_cast(laboratory.probe, finder, targets, decoded(laboratory.pipe.vae, perfect))
-    accuracy = {
+    drawn = np.stack([render(target, size).image for target in targets])
+    return read_cast(laboratory.probe, finder, targets, decoded(laboratory.pipe.vae, drawn))
+
+
+def _accuracies(cast: Cast) -> dict[str, float]:
+    """How often each factor is read right off subjects that are found."""
+    return {
         factor: float((cast.read[factor] == wanted)[cast.present & (wanted >= 0)].mean())
         for factor, wanted in cast.wanted.items()
     }
-    ceilings = {factor: share for factor, share in accuracy.items() if share >= MEASURABLE}
-    if not ceilings:
-        raise ValueError(
-            f"The probe reads no factor right in {MEASURABLE:.0%} of perfect pictures of several "
-            f"subjects (the best is {max(accuracy.values()):.0%}); train it for longer."
-        )
-    directions = np.radians([LIGHT_ANGLES[target.light.direction] for target in targets])
+
+
+def _yardstick(groups: Sequence[Group], cast: Cast) -> Yardstick:
+    ceilings = {name: share for name, share in _accuracies(cast).items() if share >= MEASURABLE}
+    directions = np.radians([LIGHT_ANGLES[group.target.light.direction] for group in groups])
     light = float((cast.light == directions[:, None])[cast.present].mean())
     cast = _only(cast, list(ceilings))
     confusions = {
