@@ -172,6 +172,16 @@ def test_differences_are_of_one_way_and_another_and_are_tested(
     assert other["pf"]["difference"][0] == -found["pf"]["difference"][0]
 
 
+def test_retention_is_over_what_the_base_follows(
+    trials: list[Trial], probe: Knowing, bench: Bench, rows: dict[str, dict[str, Any]]
+) -> None:
+    way = ReferenceSystem("B0", trials, SINGLE["B0 copy"], probe.draw)
+    copied = bench.see(bench.pictures("B0", way))
+    row = ablation_row("oracle", {}, bench.ceiling, copied, bench)
+    assert value(row, "pf") == 1
+    assert value(row, "retention") == pytest.approx(1 / value(rows["B0 copy"], "pf"))
+
+
 def test_what_instruments_cannot_read_is_in_no_average(bench: Bench) -> None:
     """More renders than these may say that; here the probe reads everything."""
     poor = dataclasses.replace(bench, readable=frozenset(VALUES) - {"mark", "pattern"})
