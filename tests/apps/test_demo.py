@@ -41,7 +41,7 @@ def test_cases_are_held_out_fixed_and_name_no_looks() -> None:
 def test_a_sheet_without_a_model_says_what_to_do(cli: Any, tmp_path: Path) -> None:
     result = cli("demo", "--model", tmp_path / "nowhere", "--out", tmp_path)
     assert result.code == 2
-    assert "no adapter in" in result.err
+    assert "is no folder here, so no adapter comes with it" in result.err
 
 
 def test_pictures_stand_in_their_cells() -> None:

@@ -214,6 +214,7 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--reference", "nowhere.png"], "no picture file"),
         (["--adapter", "no/where/at/all"], "no adapter folder"),
         (["-n", "2", "--out", "one.png"], "cannot hold several"),
+        (["-n", "2", "--seed", "4294967295"], "pass the largest, 4294967295"),
         (["--width", "18"], "give 16 or 20"),
         (["--height", "3"], "give 4"),
     ],
@@ -227,6 +228,7 @@ def test_a_wrong_option_is_one_sentence(
 def test_a_wrong_model_is_one_sentence(cli: Any, arguments: list[object], tmp_path: Path) -> None:
     call = [*arguments, "--prompt", "a dog", "--model"]
     assert_one_sentence(cli(*call, tmp_path), "no adapter in")
+    assert_one_sentence(cli(*call, tmp_path / "nowhere"), "check --model")
     assert_one_sentence(
         cli("generate", "--prompt", "a dog", "--model", tmp_path), "model_index.json is missing"
     )

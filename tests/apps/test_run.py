@@ -77,6 +77,8 @@ def test_what_is_missing_or_changed_is_said(
     shutil.copy(made / "a.png", tmp_path / "a.png")
     result = cli("run", tmp_path / "a.png", "--model", model)
     assert (result.code, "reference rex.png is not beside" in result.err) == (2, True)
+    result = cli("run", tmp_path / "a.png", "--model", model, "--reference", made / "mug.png")
+    assert (result.code, "rex.png is none of the files given" in result.err) == (2, True)
     Image.new("RGB", (20, 12), "green").save(tmp_path / "rex.png")
     result = cli("run", tmp_path / "a.png", "--model", model)
     assert (result.code, "has changed" in result.err) == (2, True)

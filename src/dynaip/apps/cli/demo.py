@@ -6,6 +6,8 @@ The subjects are the first that the seed gives out of Toyland's test split; none
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -183,9 +185,11 @@ def _report(path: Path, cases: Sequence[Case], coefficients: Tensor) -> None:
     )
     console.print(table)
     reference = path.parent / "references" / "1.png"
+    # `make demo` leaves the environment that it made inactive.
+    command = "dynaip" if shutil.which("dynaip") else sys.argv[0]
     console.print("Try your own prompt:", highlight=False)
     console.print(
-        f'  dynaip generate --reference {reference} --prompt "{cases[0].prompt}"',
+        f'  {command} generate --reference {reference} --prompt "{cases[0].prompt}"',
         highlight=False,
         soft_wrap=True,
     )

@@ -136,6 +136,10 @@ def generate(
 
 def _seeds(seed: int | None, number: int) -> range:
     first = secrets.randbelow(LARGEST_SEED - number) if seed is None else seed
+    if first + number - 1 > LARGEST_SEED:
+        raise ValueError(
+            f"{number} seeds from {seed} on pass the largest, {LARGEST_SEED}; begin lower."
+        )
     return range(first, first + number)
 
 

@@ -74,6 +74,11 @@ def adapter_location(adapter: str | None, model: str | None) -> str:
     """
     if adapter is not None:
         return adapter
+    if model is not None and not Path(model).is_dir():
+        raise ValueError(
+            f"{model} is no folder here, so no adapter comes with it; check --model, or give the "
+            "adapter's folder or hub id as --adapter."
+        )
     own = (miniature_folder() if model is None else Path(model)) / "adapter"
     if not own.is_dir():
         raise ValueError(f"There is no adapter in {own}; give its folder or hub id as --adapter.")

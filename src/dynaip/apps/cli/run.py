@@ -123,7 +123,14 @@ def _find(kind: str, name: str, sha256: str, places: Sequence[Path]) -> Path:
             f"{changed} is not the file that the picture was made from: its content has changed; "
             f"give the original {kind} as --reference."
         )
-    raise ValueError(f"The {kind} {name} is not beside the picture; give it as --reference.")
+    if given := [file for file in files if file in places]:
+        raise ValueError(
+            f"The {kind} {name} is none of the files given ({', '.join(map(str, given))}), and not "
+            "beside the picture; give it, or its folder, as --reference."
+        )
+    raise ValueError(
+        f"The {kind} {name} is not beside the picture; give it, or its folder, as --reference."
+    )
 
 
 def _find_masks(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[str]:
