@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 # What x86 calls its instructions for products in bf16.
 BF16 = ("avx512_bf16", "amx_bf16")
+# AdamW's size, as torch calls it.
+SIZE = "match_rms_adamw"
 
 
 def quick_in_bf16(device: torch.device) -> bool:
@@ -42,10 +44,6 @@ def build_muon(
     """
     kind = torch.optim.Muon if bf16 else _Fp32Muon
     return kind(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn=SIZE)
-
-
-# AdamW's size, as torch calls it.
-SIZE = "match_rms_adamw"
 
 
 class _Fp32Muon(torch.optim.Muon):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from dynaip.pipeline.provenance import file_sha256
 
 FORMAT = 1
 
@@ -114,11 +115,7 @@ def _name(step: Any) -> str:
 
 def _digests(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of tensors."""
-    digests = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            digests[file.stem] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digests
+    return {file.stem: file_sha256(file) for file in sorted(folder.glob("*.safetensors"))}
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

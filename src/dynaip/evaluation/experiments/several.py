@@ -141,7 +141,8 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
         for count in COUNTS
     }
     perfect = {count: _perfect(laboratory, finder, groups) for count, groups in asked.items()}
-    best = max(share for cast in perfect.values() for share in _accuracies(cast).values())
+    accuracies = {count: _accuracies(cast) for count, cast in perfect.items()}
+    best = max(max(each.values()) for each in accuracies.values())
     if best < MEASURABLE:
         raise ValueError(
             f"The probe reads no factor right in {MEASURABLE:.0%} of perfect pictures of several "
@@ -149,12 +150,13 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
         )
     with laboratory.attached(laboratory.first) as (_, put):
         for count, groups in asked.items():
-            accuracies = _accuracies(perfect[count])
-            if max(accuracies.values()) < MEASURABLE:
+            read = accuracies[count]
+            ceilings = {factor: share for factor, share in read.items() if share >= MEASURABLE}
+            if not ceilings:
                 about = {"name": f"{count} subjects", "subjects": count, "pictures": 0}
-                yield {**about, "unreadable": accuracies}
+                yield {**about, "unreadable": read}
                 continue
-            yardstick = _yardstick(groups, perfect[count])
+            yardstick = _yardstick(groups, perfect[count], ceilings)
             # Of one subject, whose mask lies in [0, 1], every rule of overlap makes the same.
             ways: set[Branches] = {use.branches for use in USES.values()}
             alone = {
@@ -267,8 +269,7 @@ def _accuracies(cast: Cast) -> dict[str, float]:
     }
 
 
-def _yardstick(groups: Sequence[Group], cast: Cast) -> Yardstick:
-    ceilings = {name: share for name, share in _accuracies(cast).items() if share >= MEASURABLE}
+def _yardstick(groups: Sequence[Group], cast: Cast, ceilings: Mapping[str, float]) -> Yardstick:
     directions = np.radians([LIGHT_ANGLES[group.target.light.direction] for group in groups])
     light = float((cast.light == directions[:, None])[cast.present].mean())
     cast = _only(cast, list(ceilings))
