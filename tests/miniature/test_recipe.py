@@ -23,7 +23,7 @@ from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.encoders import EncoderTask, captioned, factors_in_words
 from dynaip.miniature.pairs import ToylandPairs
 from dynaip.miniature.recipe import STAGES, TOWERS, build_task, bundle, load_recipe, unbundle
-from dynaip.pipeline.bundle import shipped_adapters
+from dynaip.pipeline.bundle import shipped_adapters, shipped_variants
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
 from dynaip.training.optimization import build_optimizers, trainable_parameters
@@ -55,11 +55,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     tiny.adapter().save_pretrained(tmp_path / "trained")
-    bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained", {"add": tmp_path / "trained"})
-    assert shipped_adapters(tmp_path) == {
-        "full": tmp_path / "adapter",
-        "add": tmp_path / "variants" / "add",
-    }
+    variants = dict.fromkeys(("add", "full"), tmp_path / "trained")
+    bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained", variants)
+    assert shipped_adapters(tmp_path) == {"full": tmp_path / "adapter"}
+    shipped = shipped_variants(tmp_path)
+    assert list(shipped) == ["full", "add"]
+    assert shipped["add"] == tmp_path / "variants" / "add"
     pipe = FluxPipeline.from_pretrained(tmp_path)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(
@@ -73,10 +74,10 @@ def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
     # A bundle made anew keeps no adapter that was trained on another base.
     bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained")
-    assert list(shipped_adapters(tmp_path)) == ["full"]
-    for name in ("full", "../transformer"):
-        with pytest.raises(ValueError, match="plain name"):
-            bundle(tiny_recipe(), runs, tmp_path / "other", None, {name: tmp_path / "trained"})
+    assert shipped_variants(tmp_path) == {}
+    wrong = {"../transformer": tmp_path / "trained"}
+    with pytest.raises(ValueError, match="plain name"):
+        bundle(tiny_recipe(), runs, tmp_path / "other", None, wrong)
     with pytest.raises(ValueError, match="no adapter folder nowhere"):
         bundle(tiny_recipe(), runs, tmp_path / "other", Path("nowhere"))
     assert not (tmp_path / "other").exists()

@@ -327,6 +327,44 @@ def _outcomes(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
+def _told(rows: Sequence[Row]) -> Figure | None:
+    """What a reference takes off the loss, by adapter and branch: a panel for each measure."""
+    rows = [row for row in rows if "identity" in row]
+    if not rows:
+        return None
+    adapters = list(dict.fromkeys(row["variant"] for row in rows))
+    branches = list(dict.fromkeys(row["name"] for row in rows))
+    figure = blank_figure(9.6, 0.34 * len(adapters) + 1.5)
+    panels = {
+        "identity": "who it is",
+        "view": "its pose and light",
+        "elsewhere": "what is around it",
+    }
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for ax, (measure, title) in zip(axes, panels.items(), strict=True):
+        for row in rows:
+            index = branches.index(row["name"])
+            ax.errorbar(
+                row[measure][0],
+                adapters.index(row["variant"]) + 0.2 * (index - (len(branches) - 1) / 2),
+                xerr=_reach(row[measure]),
+                fmt=MARKERS[index],
+                markersize=4,
+                color=COLOURS[index],
+                label=f"{row['name']} rows" if row["variant"] == adapters[0] else None,
+                elinewidth=1,
+            )
+        ax.axvline(0, color="0.7", linewidth=0.6, zorder=0)
+        ax.set_title(title, fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(adapters)), adapters, fontsize=8)
+    axes[0].invert_yaxis()
+    axes[1].set_xlabel("what the reference tells, as a share of the base's error")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    return figure
+
+
 def _name_axes(ax: Axes, measure: str) -> None:
     names = {"cp": "concept preservation (CP)", "cp_coarse": "CP, coarse tier"}
     ax.set(xlabel=names[measure], ylabel="prompt following, over the base's own")
@@ -352,8 +390,10 @@ def _number(value: float | None) -> str:
 # By experiment, and then by the name of their files.
 FIGURES: dict[str, dict[str, Callable[[Sequence[Row]], Figure | None]]] = {
     "table": {"table": _trade_off, "samples": _samples},
+    "ablation": {"ablation": _trade_off, "ablation-loss": _told, "ablation-samples": _samples},
     "methods": {"methods": _trade_off},
     "branches": {"branches": _matrices, "attention": _attention},
+    "denoising": {"denoising": _told},
     "strength": {"strength": _frontier},
     "granularity": {"granularity": _simplex},
     "router": {"coefficients": _coefficients, "router": _responses},

@@ -10,6 +10,7 @@ from typing import Any
 
 from dynaip.evaluation.ablation import OPEN
 from dynaip.evaluation.comparison.published import published
+from dynaip.evaluation.experiments.denoising import MEASURES
 from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.miniature import PROMPTED
 from dynaip.evaluation.statistics import Interval, holm
@@ -164,12 +165,13 @@ def _measures(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> lis
         rows=tuple((_name(row), *(_interval(row[name]) for name in REST)) for row in measured),
     )
     compared = [row for row in measured if "against_method" in row]
-    return [kept, rest, *([_differences(title, compared)] if compared else [])]
+    names = (*CP_ALL, *REST)
+    return [kept, rest, *([_differences(title, compared, names)] if compared else [])]
 
 
-def _differences(title: str, rows: Sequence[Row]) -> Table:
+def _differences(title: str, rows: Sequence[Row], measures: Sequence[str]) -> Table:
     """Each way less the method's own, on the same trials; stars where Holm's p is under 0.05."""
-    names = [name for name in (*CP_ALL, *REST) if name in rows[0]["against_method"]]
+    names = [name for name in measures if name in rows[0]["against_method"]]
     tests = [row["against_method"][name] for row in rows for name in names]
     adjusted = holm([math.nan if test["p"] is None else test["p"] for test in tests])
     cells = [
@@ -248,7 +250,13 @@ def _unmeasurable(weak: Mapping[str, float | None]) -> list[str]:
 
 
 def _table(rows: Sequence[Row]) -> list[Table]:
-    return [*_measures("Table 2: decoupling and fusion", rows), _papers()]
+    return [*_measures("Table 2: with decoupling and without", rows), _papers()]
+
+
+def _ablation(rows: Sequence[Row]) -> list[Table]:
+    told = [row for row in rows if "identity" in row]
+    note = "All trained alike, with fewer pairs than the method's own; the first is the method."
+    return [*_measures("Table 2: what is trained", rows, [note]), *_denoising(told)]
 
 
 def _papers() -> Table:
@@ -314,6 +322,25 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
 
 def _shown(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _denoising(rows: Sequence[Row]) -> list[Table]:
+    title = "What a reference tells each branch, by the loss (Sections 4.1, B.6)"
+    sigmas = ", ".join(f"{sigma:g}" for sigma in rows[0]["sigmas"])
+    shares = Table(
+        title=title,
+        columns=("", *MEASURES),
+        rows=tuple((_name(row), *(_interval(row[name]) for name in MEASURES)) for row in rows),
+        notes=(
+            f"Shares of the error that the base makes without a reference, at sigma {sigmas}. "
+            "*identity*: how much less error another view of the subject leaves on it than a wrong "
+            "reference does; *view*: how much less still the subject leaves as it stands in the "
+            "very picture, its pose and light included; *elsewhere*: as *identity*, around the "
+            "subject.",
+        ),
+    )
+    compared = [row for row in rows if "against_method" in row]
+    return [shares, *([_differences(title, compared, MEASURES)] if compared else [])]
 
 
 def _strength(rows: Sequence[Row]) -> list[Table]:
@@ -465,8 +492,10 @@ def _harmony(rows: Sequence[Row]) -> Table:
 
 TABLES: dict[str, Callable[[Sequence[Row]], list[Table]]] = {
     "table": _table,
+    "ablation": _ablation,
     "methods": _methods,
     "branches": _branches,
+    "denoising": _denoising,
     "strength": _strength,
     "granularity": _granularity,
     "router": _router,

@@ -142,9 +142,9 @@ def bundle(
 
     Raises:
         ValueError: A stage has not finished, a folder holds no adapter, or a variant's name is
-            `full` or a path.
+            a path.
     """
-    if wrong := [name for name in variants or {} if name == "full" or Path(name).name != name]:
+    if wrong := [name for name in variants or {} if Path(name).name != name]:
         raise ValueError(f"A variant cannot be called {wrong[0]!r}; choose a plain name.")
     folders = {} if adapter is None else {"adapter": adapter}
     folders |= {f"variants/{name}": path for name, path in (variants or {}).items()}

@@ -14,8 +14,12 @@ def miniature_folder() -> Path:
 
 
 def shipped_adapters(bundle: Path) -> dict[str, Path]:
-    """The adapters that lie in a bundle by name: the method's own, `full`, then the ablation's."""
+    """The method's own adapter in a bundle, by the name of `full`; nothing where there is none."""
     own = bundle / "adapter"
-    others = sorted(path for path in (bundle / "variants").glob("*") if path.is_dir())
-    named = {"full": own} if own.is_dir() else {}
-    return named | {path.name: path for path in others}
+    return {"full": own} if own.is_dir() else {}
+
+
+def shipped_variants(bundle: Path) -> dict[str, Path]:
+    """The ablation's adapters in a bundle by name, all trained alike; `full` comes first."""
+    found = {path.name: path for path in (bundle / "variants").glob("*") if path.is_dir()}
+    return {name: found[name] for name in sorted(found, key=lambda name: (name != "full", name))}

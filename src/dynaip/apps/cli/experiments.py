@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder, named_folders
-from dynaip.pipeline.bundle import shipped_adapters
+from dynaip.pipeline.bundle import shipped_adapters, shipped_variants
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
@@ -25,7 +25,8 @@ def experiment(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="table, methods, branches, strength, granularity, router, layers, several; or all."
+            help="table, ablation, methods, branches, denoising, strength, granularity, router, "
+            "layers, several; or all."
         ),
     ],
     adapters: Annotated[
@@ -70,7 +71,8 @@ def experiment(
             f"There is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}, or all."
         )
     folder = model or miniature_folder()
-    folders = named_folders("--adapter", adapters) or shipped_adapters(folder)
+    named = named_folders("--adapter", adapters)
+    folders = named or shipped_adapters(folder)
     if not folders:
         raise ValueError(f"There is no adapter in {folder}; give one as --adapter NAME=FOLDER.")
     reader = Probe.from_pretrained(probe)
@@ -86,6 +88,7 @@ def experiment(
             pipe=pipe,
             model=folder,
             adapters=folders,
+            variants=named or shipped_variants(folder),
             probe=reader,
             look=picture_attention,
             finder=finder,

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from dynaip.evaluation.experiments import (
+    ablation,
     branches,
+    denoising,
     granularity,
     layers,
     methods,
@@ -23,8 +25,10 @@ from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 
 EXPERIMENTS: Mapping[str, Callable[[Laboratory], Iterator[Row]]] = {
     "table": table.run,
+    "ablation": ablation.run,
     "methods": methods.run,
     "branches": branches.run,
+    "denoising": denoising.run,
     "strength": strength.run,
     "granularity": granularity.run,
     "router": router.run,

@@ -116,6 +116,7 @@ class Laboratory:
         probe: Reads pictures.
         look: Maps attention.
         finder: Finds subjects, whoever they are; needed for several subjects only.
+        variants: Folders of the ablation's adapters, all trained alike; the first is the paper's.
         methods: That are trained per subject, to compare with.
         folder: Keeps the pictures.
         count: Pictures of each way.
@@ -132,6 +133,7 @@ class Laboratory:
     probe: Probe
     look: Look
     folder: Path
+    variants: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     finder: InstanceFinder | None = None
     methods: tuple[PerSubject, ...] = ()
     count: int = 128

@@ -1,8 +1,8 @@
-"""Table 2: the full method, without DDS, and other fusions, each with both ways of branching."""
+"""Table 2's question of decoupling: one adapter, with both ways of branching."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row, as_text
@@ -22,11 +22,14 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     yield laboratory.base_row()
     for adapter in laboratory.adapters:
         yield from laboratory.rows(adapter, WAYS)
-    yield _samples(laboratory)
+    yield samples(laboratory, WAYS)
 
 
-def _samples(laboratory: Laboratory) -> Row:
-    """Pictures that wait since their rows were made, as PNG in base64."""
+def samples(laboratory: Laboratory, ways: Mapping[str, Use]) -> Row:
+    """The first pictures of each adapter, used in each way, as PNG in base64.
+
+    Where rows were made before of the same ways, they wait.
+    """
     trials = laboratory.trials[:SHOWN]
     bench = laboratory.bench("samples", trials)
     shown: dict[str, Any] = {
@@ -38,7 +41,7 @@ def _samples(laboratory: Laboratory) -> Row:
     }
     for adapter in laboratory.adapters:
         with laboratory.attached(adapter) as (_, put):
-            for name, use in WAYS.items():
+            for name, use in ways.items():
                 pictures = bench.pictures(adapter, put(use))
                 shown[f"{adapter}: {name}"] = [as_text(each) for each in pictures]
     about = laboratory.base.identity

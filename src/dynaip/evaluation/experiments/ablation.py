@@ -1,0 +1,37 @@
+"""Table 2's question of design: adapters that differ in one thing, all trained alike.
+
+What a variant changes is in `dynaip.training.recipe.VARIANTS`; pairs, steps and noise are the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from dynaip.evaluation.experiments import denoising
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.table import samples
+from dynaip.evaluation.generation import Use
+
+WAY = {"image": Use()}
+
+
+def run(laboratory: Laboratory) -> Iterator[Row]:
+    """What each variant's pictures keep on image rows, and what its reference tells by the loss.
+
+    All are compared with the first. A last row holds the first pictures.
+
+    Raises:
+        ValueError: There are no variants.
+    """
+    if not laboratory.variants:
+        raise ValueError(
+            "The ablation needs adapters that were trained alike; train some with `dynaip train "
+            "--variant` and give each as --adapter NAME=FOLDER, the method's first."
+        )
+    alike = dataclasses.replace(laboratory, adapters=laboratory.variants)
+    yield alike.base_row()
+    for variant in alike.adapters:
+        yield from alike.rows(variant, WAY)
+    yield from denoising.run(alike)
+    yield samples(alike, WAY)
