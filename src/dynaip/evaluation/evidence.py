@@ -333,10 +333,10 @@ def _denoising(rows: Sequence[Row]) -> list[Table]:
         rows=tuple((_name(row), *(_interval(row[name]) for name in MEASURES)) for row in rows),
         notes=(
             f"Shares of the error that the base makes without a reference, at sigma {sigmas}. "
-            "*identity*: how much less error another view of the subject leaves on it than a wrong "
-            "reference does; *view*: how much less still the subject leaves as it stands in the "
-            "very picture, its pose and light included; *elsewhere*: as *identity*, around the "
-            "subject.",
+            "*identity*: how much less error another view of the subject leaves on it than another "
+            "subject in that view; *view*: how much less the subject leaves as it stands in the "
+            "very picture, its pose and light included, than in another view, where the prompt "
+            "says nothing of either; *elsewhere*: as *identity*, around the subject.",
         ),
     )
     compared = [row for row in rows if "against_method" in row]

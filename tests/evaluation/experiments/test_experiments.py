@@ -143,11 +143,12 @@ def test_each_measure_of_the_loss_answers_its_own_cause() -> None:
 
         other, own, wrong = subject
         shown = {
-            "another_view": beside(other, around[0]),
-            "own_view": beside(own, around[0]),
-            "wrong": beside(wrong, around[1]),
+            "another view": beside(other, around[0]),
+            "stranger": beside(wrong, around[1]),
+            "another view, unsaid": beside(other, around[0]),
+            "own view, unsaid": beside(own, around[0]),
         }
-        found = measures(base, shown, place)
+        found = measures({"full": base, "bare": base}, shown, place)
         return {name: columns[:, 0].sum() / columns[:, 1].sum() for name, columns in found.items()}
 
     def only(**values: float) -> Any:
@@ -164,21 +165,21 @@ def test_what_is_shown_beside_a_noisy_picture(model: Path, tmp_path: Path) -> No
     lab = laboratory(model, tmp_path, Knowing(), 12)
     scene = Scene.of(lab)
     for index, trial in enumerate(lab.trials):
-        other, own, wrong = (
+        other, own, stranger = (
             each[index].permute(1, 2, 0).numpy() for each in scene.references.values()
         )
         assert np.array_equal(other, segment(copy_source(trial), size=lab.reference_size))
         assert np.array_equal(own, segment(trial.target, size=lab.reference_size))
         subjects = [each.target.actors[0].concept for each in lab.trials]
-        (stranger,) = (
+        (seen,) = (
             subject
             for subject in subjects
             if np.array_equal(
-                wrong,
+                stranger,
                 segment(with_concepts(copy_source(trial), [subject]), size=lab.reference_size),
             )
         )
-        assert stranger.category != subjects[index].category
+        assert seen.category != subjects[index].category
         mask = render(trial.target, SIZE).masks[0]
         tokens = scene.subject.shape[1]
         assert scene.subject[index].sum() == pytest.approx(mask.mean() * tokens)

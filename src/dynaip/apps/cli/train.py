@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from dynaip.apps.cli.loading import quiet_libraries
+
 
 def train(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = (
@@ -32,6 +34,7 @@ def train(
     """Train an adapter, or go on where it stopped; `accelerate launch -m dynaip` works too."""
     import dataclasses
 
+    quiet_libraries()
     from dynaip.evaluation.generation import hash_base, hash_weights
     from dynaip.pipeline.flux import load
     from dynaip.training import recipe as recipes

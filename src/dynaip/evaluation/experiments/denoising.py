@@ -14,6 +14,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from diffusers import FluxPipeline
 from jaxtyping import Bool, Float, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
@@ -28,13 +29,20 @@ from dynaip.evaluation.statistics import Columns, cluster_bootstrap, compare, ra
 from dynaip.evaluation.truth.references import copy_source, with_concepts
 from dynaip.hosts.flow import PromptEncoder, encode_pictures, flow_matching_error
 from dynaip.hosts.vision import encode_references, stack_pictures
-from dynaip.miniature.toyland import Concept, Spec, render, segment
+from dynaip.miniature.toyland import Concept, Spec, caption, render, segment
 from dynaip.pipeline.flux import PersonalPipeline
 
 STREAM = 19
 # Where subjects take shape; with less noise the picture shows them by itself.
 SIGMAS = (0.6, 0.75, 0.9)
 MEASURES = ("identity", "view", "elsewhere")
+# What is shown: which prompts, and which references; see `Scene`.
+SHOWN = {
+    "another view": ("full", "another view"),
+    "stranger": ("full", "stranger"),
+    "another view, unsaid": ("bare", "another view"),
+    "own view, unsaid": ("bare", "own view"),
+}
 
 # Of each token of each picture, the mean over `SIGMAS`.
 Errors = Float[ndarray, "b n"]
@@ -42,24 +50,24 @@ Errors = Float[ndarray, "b n"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scene:
-    """The trials' pictures under noise, and the references that are shown beside them.
+    """The trials' pictures under noise, and what is shown beside them.
 
     Attributes:
         latents: The pictures, packed.
         noise: For each of `SIGMAS`.
-        text: Their prompts, as a transformer takes them.
+        prompts: As a transformer takes them: `full` ones name scene, light and posture, `bare` ones
+            nothing but what the trials' call the subject.
+        references: `another view` disagrees with the picture in scene, light and posture; `own
+            view` is cut out of it; `stranger` is the other view with another trial's subject in it.
         subject: The share of each token that is the subject's.
-        references: `another_view` disagrees with the prompt in scene, light and posture, `own_view`
-            is cut out of the picture itself, and `wrong` is another view with another trial's
-            subject in it.
         clusters: Who is in the picture.
     """
 
     latents: Float[Tensor, "b n k"]
     noise: Float[Tensor, "sigmas b n k"]
-    text: tuple[Float[Tensor, "b n_text d_text"], Float[Tensor, "b d_pooled"]]
-    subject: Float[ndarray, "b n"]
+    prompts: Mapping[str, tuple[Float[Tensor, "b n_text d_text"], Float[Tensor, "b d_pooled"]]]
     references: Mapping[str, UInt8[Tensor, "b 3 h w"]]
+    subject: Float[ndarray, "b n"]
     clusters: Shaped[ndarray, " b"]
 
     @classmethod
@@ -79,6 +87,8 @@ class Scene:
             for trial in trials
         ]
 
+        encode = PromptEncoder(laboratory.pipe)
+
         def cut(specs: Sequence[Spec]) -> UInt8[Tensor, "b 3 h w"]:
             size = laboratory.reference_size
             return stack_pictures([segment(spec, size=size) for spec in specs])
@@ -86,12 +96,15 @@ class Scene:
         return cls(
             latents=latents,
             noise=torch.from_numpy(np.stack(noise, axis=1)),
-            text=PromptEncoder(laboratory.pipe)([trial.prompt for trial in trials]),
+            prompts={
+                "full": encode([trial.prompt for trial in trials]),
+                "bare": encode([_bare(trial) for trial in trials]),
+            },
             subject=np.stack([_shares(picture.masks.max(0), tokens) for picture in pictures]),
             references={
-                "another_view": cut([copy_source(trial) for trial in trials]),
-                "own_view": cut(targets),
-                "wrong": cut(
+                "another view": cut([copy_source(trial) for trial in trials]),
+                "own view": cut(targets),
+                "stranger": cut(
                     [
                         with_concepts(copy_source(trial), [_stranger(trials, index)])
                         for index, trial in enumerate(trials)
@@ -100,6 +113,12 @@ class Scene:
             },
             clusters=np.array([repr(target.actors[0].concept) for target in targets]),
         )
+
+
+def _bare(trial: Trial) -> str:
+    """A prompt that leaves the view open, and the category where the trial's does."""
+    rng = np.random.default_rng([STREAM, trial.seed, 1])
+    return caption(trial.target, rng, name=("category",) if trial.named else ())
 
 
 def _shares(mask: Bool[ndarray, "y x"], tokens: int) -> Float[ndarray, " n"]:
@@ -120,16 +139,20 @@ def _stranger(trials: Sequence[Trial], index: int) -> Concept:
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """What each adapter's references tell image rows, text rows and both; see `measures`."""
     scene = Scene.of(laboratory)
+    base: dict[str, Errors] = {}
     method: dict[str, Columns] = {}
     for adapter in laboratory.adapters:
         with laboratory.attached(adapter) as (personal, put):
-            base = _errors(laboratory, personal, scene, None)
+
+            def errors(
+                prompts: str, references: str | None, personal: PersonalPipeline = personal
+            ) -> Errors:
+                return _errors(personal, scene, prompts, references, laboratory.batch_size)
+
+            base = base or {prompts: errors(prompts, None) for prompts in scene.prompts}
             for branches in BRANCHES:
                 personal.attachment.branches = branches
-                shown = {
-                    name: _errors(laboratory, personal, scene, references)
-                    for name, references in scene.references.items()
-                }
+                shown = {name: errors(*each) for name, each in SHOWN.items()}
                 found = measures(base, shown, scene.subject)
                 method = method or found
                 yield {
@@ -143,35 +166,36 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
 
 
 def measures(
-    base: Errors, shown: Mapping[str, Errors], subject: Float[ndarray, "b n"]
+    base: Mapping[str, Errors], shown: Mapping[str, Errors], subject: Float[ndarray, "b n"]
 ) -> dict[str, Columns]:
     """Shares of the base's error, as columns of a `ratio`.
 
     The base is the yardstick only: an adapter also mends what no reference has to do with.
 
     Args:
-        base: Errors without a reference.
-        shown: Errors beside each of a `Scene`'s references.
+        base: Errors without a reference, by prompts.
+        shown: Errors beside what is in `SHOWN`.
         subject: The share of each token that is the subject's.
 
     Returns:
         By measure, a row per picture:
 
-        - `identity`: how much less error another view of the subject leaves on it than a wrong
-          reference does;
-        - `view`: how much less still the picture's own view leaves, whose pose and light are the
-          picture's;
+        - `identity`: how much less error another view of the subject leaves on it than a stranger
+          in that view;
+        - `view`: how much less its own view leaves than another one, of which the prompt says
+          nothing;
         - `elsewhere`: as `identity`, around the subject.
     """
-    other, own, wrong = (shown[name] for name in ("another_view", "own_view", "wrong"))
+    known = shown["stranger"] - shown["another view"]
+    posed = shown["another view, unsaid"] - shown["own view, unsaid"]
     less = {
-        "identity": (wrong - other, subject),
-        "view": (other - own, subject),
-        "elsewhere": (wrong - other, 1 - subject),
+        "identity": (known, base["full"], subject),
+        "view": (posed, base["bare"], subject),
+        "elsewhere": (known, base["full"], 1 - subject),
     }
     return {
-        name: np.stack([(error * weight).sum(1), (base * weight).sum(1)], axis=1)
-        for name, (error, weight) in less.items()
+        name: np.stack([(error * weight).sum(1), (whole * weight).sum(1)], axis=1)
+        for name, (error, whole, weight) in less.items()
     }
 
 
@@ -194,28 +218,24 @@ def _estimates(
 
 @torch.no_grad()
 def _errors(
-    laboratory: Laboratory,
-    personal: PersonalPipeline,
-    scene: Scene,
-    references: UInt8[Tensor, "b 3 h w"] | None,
+    personal: PersonalPipeline, scene: Scene, prompts: str, references: str | None, batch_size: int
 ) -> Errors:
     """The velocity's square error beside some references, or without."""
-    encoder = cast(CLIPVisionModel, laboratory.pipe.image_encoder)
-    size, parts = laboratory.batch_size, []
-    for start in range(0, len(scene.clusters), size):
-        part = slice(start, start + size)
-        tokens, pooled = scene.text
+    pipe, adapter, parts = cast(FluxPipeline, personal.pipe), personal.adapter, []
+    encoder = cast(CLIPVisionModel, pipe.image_encoder)
+    tokens, pooled = scene.prompts[prompts]
+    for start in range(0, len(scene.clusters), batch_size):
+        part = slice(start, start + batch_size)
         if references is None:
             personal.attachment.set_prompt(None)
         else:
-            adapter = personal.adapter
-            hidden = encode_references(encoder, references[part])
+            hidden = encode_references(encoder, scene.references[references][part])
             features = tap_features(hidden, adapter.config.layers)
             personal.attachment.set_prompt(adapter.project(adapter.encode(features).tokens))
         latents = scene.latents[part]
         errors = [
             flow_matching_error(
-                laboratory.pipe.transformer,
+                pipe.transformer,
                 latents,
                 noise[part],
                 torch.full((len(latents),), sigma),
