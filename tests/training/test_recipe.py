@@ -14,11 +14,20 @@ from dynaip.training.recipe import VARIANTS, build_task, load_recipe, stage_conf
 
 
 def test_shipped_recipes_have_both_stages() -> None:
-    assert shipped_recipes("dynaip.training") == ["flux1-dev", "miniature"]
+    assert shipped_recipes("dynaip.training") == ["flux1-dev", "miniature", "miniature-ablation"]
     for name in shipped_recipes("dynaip.training"):
         recipe = load_recipe(name)
         assert [recipe[f"stage{stage}"]["pairing"] for stage in (1, 2)] == ["intra", "cross"]
         assert stage_config(recipe, 1).seed != stage_config(recipe, 2).seed
+
+
+def test_the_ablations_recipe_differs_from_the_miniatures_in_its_stages_alone() -> None:
+    recipe, own = load_recipe("miniature-ablation"), load_recipe("miniature")
+    assert {name for name in own if own[name] != recipe[name]} == {"stage1", "stage2"}
+    for stage in (1, 2):
+        short, whole = stage_config(recipe, stage), stage_config(own, stage)
+        assert short.batch_size == whole.batch_size
+        assert short.steps < whole.steps
 
 
 def test_flux_recipe_is_the_papers() -> None:

@@ -327,31 +327,34 @@ def _outcomes(rows: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _told(rows: Sequence[Row]) -> Figure | None:
-    """What a reference takes off the loss, by adapter and branch: a panel for each measure."""
-    rows = [row for row in rows if "identity" in row]
+def _loss(rows: Sequence[Row]) -> Figure | None:
+    """What references that differ in one thing make of the loss: a panel for each thing."""
+    rows = [row for row in rows if "sigmas" in row]
     if not rows:
         return None
     adapters = list(dict.fromkeys(row["variant"] for row in rows))
     branches = list(dict.fromkeys(row["name"] for row in rows))
-    figure = blank_figure(9.6, 0.34 * len(adapters) + 1.5)
     panels = {
-        "identity": "who it is",
+        "help": "the reference itself",
+        "category": "what it is",
+        "look": "how it looks",
         "view": "its pose and light",
-        "elsewhere": "what is around it",
     }
+    figure = blank_figure(10.4, 0.34 * len(adapters) + 1.5)
     axes = figure.subplots(1, len(panels), sharey=True)
     for ax, (measure, title) in zip(axes, panels.items(), strict=True):
-        for row in rows:
-            index = branches.index(row["name"])
+        for index, name in enumerate(branches):
+            members = [row for row in rows if row["name"] == name]
+            middles = [row[measure][0] for row in members]
+            reaches = [reach for row in members if (reach := _reach(row[measure])) is not None]
             ax.errorbar(
-                row[measure][0],
-                adapters.index(row["variant"]) + 0.2 * (index - (len(branches) - 1) / 2),
-                xerr=_reach(row[measure]),
+                middles,
+                [adapters.index(row["variant"]) + 0.2 * (index - 1) for row in members],
+                xerr=np.concatenate(reaches, axis=1) if len(reaches) == len(members) else None,
                 fmt=MARKERS[index],
                 markersize=4,
                 color=COLOURS[index],
-                label=f"{row['name']} rows" if row["variant"] == adapters[0] else None,
+                label=f"on {name} rows" if name != "both" else "on both",
                 elinewidth=1,
             )
         ax.axvline(0, color="0.7", linewidth=0.6, zorder=0)
@@ -359,7 +362,7 @@ def _told(rows: Sequence[Row]) -> Figure | None:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(adapters)), adapters, fontsize=8)
     axes[0].invert_yaxis()
-    axes[1].set_xlabel("what the reference tells, as a share of the base's error")
+    figure.supxlabel("what it takes off the loss, as a share of the base's", fontsize=8)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
@@ -390,10 +393,10 @@ def _number(value: float | None) -> str:
 # By experiment, and then by the name of their files.
 FIGURES: dict[str, dict[str, Callable[[Sequence[Row]], Figure | None]]] = {
     "table": {"table": _trade_off, "samples": _samples},
-    "ablation": {"ablation": _trade_off, "ablation-loss": _told, "ablation-samples": _samples},
+    "ablation": {"ablation": _trade_off, "ablation-loss": _loss, "ablation-samples": _samples},
     "methods": {"methods": _trade_off},
     "branches": {"branches": _matrices, "attention": _attention},
-    "denoising": {"denoising": _told},
+    "denoising": {"denoising": _loss},
     "strength": {"strength": _frontier},
     "granularity": {"granularity": _simplex},
     "router": {"coefficients": _coefficients, "router": _responses},

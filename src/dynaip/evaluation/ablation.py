@@ -25,6 +25,7 @@ from dynaip.evaluation.probe import Probe
 from dynaip.evaluation.statistics import (
     NOT_MEASURED,
     Columns,
+    Comparison,
     Interval,
     Statistic,
     cluster_bootstrap,
@@ -166,7 +167,7 @@ def differences(first: Seen, second: Seen, bench: Bench) -> dict[str, dict[str, 
         bench: What they share.
 
     Returns:
-        By measure: `difference` with its interval, `p`, and the smallest `detectable` one.
+        By measure, see `comparison_row`.
     """
     clusters = first.reading.clusters
     tiers = measurable_tiers(_kept(first, bench).factors)
@@ -185,13 +186,15 @@ def differences(first: Seen, second: Seen, bench: Bench) -> dict[str, dict[str, 
     for name, values in made.items():
         one, other = mean_columns(values), mean_columns(against[name])
         found[name] = compare(one, other, clusters, ratio)
+    return {name: comparison_row(each) for name, each in found.items()}
+
+
+def comparison_row(comparison: Comparison) -> dict[str, Any]:
+    """A test as JSON values: `difference` with its interval, `p`, the smallest `detectable` one."""
     return {
-        name: {
-            "difference": _json(each.difference),
-            "p": _number(each.p),
-            "detectable": _number(each.detectable),
-        }
-        for name, each in found.items()
+        "difference": _json(comparison.difference),
+        "p": _number(comparison.p),
+        "detectable": _number(comparison.detectable),
     }
 
 

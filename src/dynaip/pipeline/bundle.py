@@ -20,6 +20,14 @@ def shipped_adapters(bundle: Path) -> dict[str, Path]:
 
 
 def shipped_variants(bundle: Path) -> dict[str, Path]:
-    """The ablation's adapters in a bundle by name, all trained alike; `full` comes first."""
+    """The ablation's adapters in a bundle by name, all trained alike; the method's, `full`, first.
+
+    Raises:
+        ValueError: There are some, and no `full`.
+    """
     found = {path.name: path for path in (bundle / "variants").glob("*") if path.is_dir()}
+    if found and "full" not in found:
+        raise ValueError(
+            f"{bundle / 'variants'} has no adapter `full` that the others could be compared with."
+        )
     return {name: found[name] for name in sorted(found, key=lambda name: (name != "full", name))}

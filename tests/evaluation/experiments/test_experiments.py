@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from experimenting import laboratory
 from knowing import SIZE, Knowing
 from PIL import Image
 
@@ -18,11 +19,9 @@ from dynaip.adapter.attention import OVERLAPS
 from dynaip.adapter.config import BRANCHES
 from dynaip.analysis.attention_maps import picture_attention
 from dynaip.analysis.evidence_figures import FIGURES, draw_evidence
-from dynaip.evaluation.detector import Detector, DetectorConfig
 from dynaip.evaluation.evidence import jsonable, read_rows, write_evidence
 from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
 from dynaip.evaluation.experiments.branches import CHANGED, attention_maps, changed, transfer_matrix
-from dynaip.evaluation.experiments.denoising import MEASURES, Scene, measures
 from dynaip.evaluation.experiments.laboratory import PerSubject
 from dynaip.evaluation.experiments.methods import with_word
 from dynaip.evaluation.experiments.several import Group
@@ -34,31 +33,6 @@ from dynaip.evaluation.truth.confusion import LIGHT_ANGLES, Cast
 from dynaip.evaluation.truth.references import SINGLE, copy_source, with_concepts
 from dynaip.miniature.toyland import Spec, is_held_out, render, segment
 from dynaip.pipeline.subject import Subject, token_mask
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny.pipeline().save_pretrained(folder)
-    tiny.adapter().save_pretrained(folder / "adapter")
-    tiny.adapter(fusion="add").save_pretrained(folder / "add")
-    return folder
-
-
-def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laboratory:
-    return Laboratory(
-        pipe=tiny.pipeline(),
-        model=model,
-        adapters={"full": model / "adapter"},
-        variants={"full": model / "adapter", "add": model / "add"},
-        probe=probe,
-        look=picture_attention,
-        finder=Detector(DetectorConfig(size=SIZE, widths=(4, 4, 4), threshold=0.0)),
-        folder=folder,
-        count=count,
-        calibration=12,
-        steps=1,
-    )
 
 
 class Copier:
@@ -126,66 +100,6 @@ def test_one_factor_of_a_reference_is_changed_and_no_other(model: Path, tmp_path
             assert differs == {factor}, (factor, differs)
     with pytest.raises(ValueError, match="cannot be changed alone"):
         changed(trial, "scene")
-
-
-def test_each_measure_of_the_loss_answers_its_own_cause() -> None:
-    """Errors as they would be if a reference told the subject, its view, or what is around it."""
-    base = np.array([[4.0, 2.0, 1.0], [8.0, 2.0, 3.0]])
-    place = np.array([[1.0, 1.0, 0.0]] * 2)
-
-    def shares(
-        subject: tuple[float, float, float], around: tuple[float, float]
-    ) -> dict[str, float]:
-        """From what another view, the own one and a wrong reference take away, here and there."""
-
-        def beside(on: float, off: float) -> np.ndarray:
-            return base * (1 - (place * on + (1 - place) * off))
-
-        other, own, wrong = subject
-        shown = {
-            "another view": beside(other, around[0]),
-            "stranger": beside(wrong, around[1]),
-            "another view, unsaid": beside(other, around[0]),
-            "own view, unsaid": beside(own, around[0]),
-        }
-        found = measures({"full": base, "bare": base}, shown, place)
-        return {name: columns[:, 0].sum() / columns[:, 1].sum() for name, columns in found.items()}
-
-    def only(**values: float) -> Any:
-        return pytest.approx(dict.fromkeys(MEASURES, 0.0) | values)
-
-    # What an adapter mends, whoever is in the reference, counts for nothing.
-    assert shares(subject=(0.2, 0.2, 0.2), around=(0.3, 0.3)) == only()
-    assert shares(subject=(0.2, 0.2, -0.1), around=(0, 0)) == only(identity=0.3)
-    assert shares(subject=(0.2, 0.5, 0.2), around=(0, 0)) == only(view=0.3)
-    assert shares(subject=(0, 0, 0), around=(0.4, 0)) == only(elsewhere=0.4)
-
-
-def test_what_is_shown_beside_a_noisy_picture(model: Path, tmp_path: Path) -> None:
-    lab = laboratory(model, tmp_path, Knowing(), 12)
-    scene = Scene.of(lab)
-    for index, trial in enumerate(lab.trials):
-        other, own, stranger = (
-            each[index].permute(1, 2, 0).numpy() for each in scene.references.values()
-        )
-        assert np.array_equal(other, segment(copy_source(trial), size=lab.reference_size))
-        assert np.array_equal(own, segment(trial.target, size=lab.reference_size))
-        subjects = [each.target.actors[0].concept for each in lab.trials]
-        (seen,) = (
-            subject
-            for subject in subjects
-            if np.array_equal(
-                stranger,
-                segment(with_concepts(copy_source(trial), [subject]), size=lab.reference_size),
-            )
-        )
-        assert seen.category != subjects[index].category
-        mask = render(trial.target, SIZE).masks[0]
-        tokens = scene.subject.shape[1]
-        assert scene.subject[index].sum() == pytest.approx(mask.mean() * tokens)
-    again = Scene.of(lab)
-    assert scene.noise.equal(again.noise)
-    assert not scene.noise[0, 0].equal(scene.noise[0, 1])
 
 
 def test_groups_are_held_out_and_asked_for_where_they_stand() -> None:
@@ -322,7 +236,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert "against_method" not in found["table"][-3]
     assert found["table"][-2]["against_method"].keys() > {"cp", "pf", "strange"}
     kept = [row["variant"] for row in found["ablation"] if "cp" in row and "variant" in row]
-    told = [(row["variant"], row["name"]) for row in found["ablation"] if "identity" in row]
+    told = [(row["variant"], row["name"]) for row in found["ablation"] if "sigmas" in row]
     assert kept == ["full", "add"]
     assert told == [(variant, branches) for variant in kept for branches in BRANCHES]
     assert len(found["strength"]) == 13
@@ -333,11 +247,13 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert "sks " in words
     assert [row["scale"] for row in found["strength"][1:3]] == [0.25, 0.5]
     assert [row["branches"] for row in found["denoising"]] == list(BRANCHES)
-    assert "against_method" not in found["denoising"][0]
-    assert found["denoising"][1]["against_method"].keys() == set(MEASURES)
+    assert all("against_method" not in row for row in found["denoising"])
     assert sum(row.get("granularity") is not None for row in found["granularity"]) == 10
     assert {row["name"] for row in found["router"]} == {"coefficients", "glyph", "fine pattern"}
     *several, samples = found["several"]
+    for row in several:
+        rule = row["name"].partition(", ")[2]
+        assert ("against_method" in row) == (rule != "image, sum"), row["name"]
     left, right = samples["shown"]["left"][0], samples["shown"]["right"][0]
     assert left != right
     for row in several:
@@ -350,6 +266,8 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert all(row["adapter"] for rows in found.values() for row in rows if "variant" in row)
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()
+    assert [path.stem for path in figures["denoising"]] == ["denoising"]
+    assert [path.stem for path in figures["ablation"]][-2:] == ["ablation-loss", "ablation-samples"]
     assert [path.stem for path in figures["table"]][-1] == "samples"
     assert [path.stem for path in figures["several"]] == ["several", "several-samples"]
     assert [path.stem for path in figures["router"]] == ["coefficients", "router"]
@@ -371,8 +289,9 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         "difference from the method",
         "w/o DDS | 0.785 | 0.799",
         "How each tier rises",
-        "by the loss",
+        "## What a reference tells each branch, by the loss",
         "## Table 2: what is trained",
+        "## Table 2: what is trained, by the loss",
     ):
         assert words in page
     assert f"adapter full `{found['table'][-2]['adapter']}`" in page
@@ -417,7 +336,7 @@ def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:
 
 def test_an_ablation_needs_adapters_that_were_trained_alike(model: Path, tmp_path: Path) -> None:
     lab = dataclasses.replace(laboratory(model, tmp_path, Knowing(), 2), variants={})
-    with pytest.raises(ValueError, match="--variant"):
+    with pytest.raises(ValueError, match="trained alike"):
         next(EXPERIMENTS["ablation"](lab))
 
 

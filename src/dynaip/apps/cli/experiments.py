@@ -36,6 +36,13 @@ def experiment(
             help="NAME=FOLDER, repeat for each; the first is the method's. Else the model's own.",
         ),
     ] = [],  # noqa: B006
+    variants: Annotated[
+        list[str],
+        typer.Option(
+            "--variant",
+            help="Likewise, for the ablation: adapters that were trained alike.",
+        ),
+    ] = [],  # noqa: B006
     model: Annotated[
         Path | None, typer.Option(help="Folder of a pipeline trained on Toyland; else the bundle.")
     ] = None,
@@ -71,8 +78,14 @@ def experiment(
             f"There is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}, or all."
         )
     folder = model or miniature_folder()
-    named = named_folders("--adapter", adapters)
-    folders = named or shipped_adapters(folder)
+    folders = named_folders("--adapter", adapters) or shipped_adapters(folder)
+    alike = named_folders("--variant", variants) or shipped_variants(folder)
+    if "ablation" in chosen and not alike:
+        raise ValueError(
+            f"There are no adapters in {folder / 'variants'} for the ablation; train some with "
+            "`dynaip train --recipe miniature-ablation --variant NAME` and give each as --variant "
+            "NAME=FOLDER, the method's first."
+        )
     if not folders:
         raise ValueError(f"There is no adapter in {folder}; give one as --adapter NAME=FOLDER.")
     reader = Probe.from_pretrained(probe)
@@ -88,7 +101,7 @@ def experiment(
             pipe=pipe,
             model=folder,
             adapters=folders,
-            variants=named or shipped_variants(folder),
+            variants=alike,
             probe=reader,
             look=picture_attention,
             finder=finder,

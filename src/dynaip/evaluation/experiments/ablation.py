@@ -17,7 +17,7 @@ WAY = {"image": Use()}
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """What each variant's pictures keep on image rows, and what its reference tells by the loss.
+    """What each variant's pictures keep on image rows, and what its references tell by the loss.
 
     All are compared with the first. A last row holds the first pictures.
 
@@ -25,10 +25,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
         ValueError: There are no variants.
     """
     if not laboratory.variants:
-        raise ValueError(
-            "The ablation needs adapters that were trained alike; train some with `dynaip train "
-            "--variant` and give each as --adapter NAME=FOLDER, the method's first."
-        )
+        raise ValueError("The ablation needs adapters that were trained alike.")
     alike = dataclasses.replace(laboratory, adapters=laboratory.variants)
     yield alike.base_row()
     for variant in alike.adapters:

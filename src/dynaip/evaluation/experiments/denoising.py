@@ -1,15 +1,15 @@
 """What a reference tells each branch, by the loss that is trained (Sections 4.1 and B.6).
 
 An adapter learns to lower the error of the velocity that is predicted from a noisy picture. Here
-that error is asked for on held-out pictures, beside one reference and another, on the same noise.
-Neither a sampler nor a probe comes between, so it tells adapters apart long before their pictures
-do.
+that error is asked for on held-out pictures, beside references that differ in one thing, on the
+same noise. Neither a sampler nor a probe comes between, so it tells adapters apart long before
+their pictures do.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import CLIPVisionModel
 
 from dynaip.adapter.config import BRANCHES
-from dynaip.adapter.features import tap_features
+from dynaip.evaluation.ablation import comparison_row
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.generation import Use
 from dynaip.evaluation.miniature import Trial
@@ -34,89 +34,108 @@ from dynaip.pipeline.flux import PersonalPipeline
 
 STREAM = 19
 # Where subjects take shape; with less noise the picture shows them by itself.
-SIGMAS = (0.6, 0.75, 0.9)
-MEASURES = ("identity", "view", "elsewhere")
-# What is shown: which prompts, and which references; see `Scene`.
-SHOWN = {
-    "another view": ("full", "another view"),
-    "stranger": ("full", "stranger"),
-    "another view, unsaid": ("bare", "another view"),
-    "own view, unsaid": ("bare", "own view"),
-}
+SIGMAS = (0.7, 0.85)
+MEASURES = ("help", "category", "look", "view", "spill")
 
 # Of each token of each picture, the mean over `SIGMAS`.
 Errors = Float[ndarray, "b n"]
+Tokens = Float[Tensor, "b m d"]
+Text = tuple[Float[Tensor, "b n_text d_text"], Float[Tensor, "b d_pooled"]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Scene:
-    """The trials' pictures under noise, and what is shown beside them.
+class NoisyTrials:
+    """The trials' pictures under noise, and what may be shown beside them.
 
     Attributes:
         latents: The pictures, packed.
         noise: For each of `SIGMAS`.
-        prompts: As a transformer takes them: `full` ones name scene, light and posture, `bare` ones
-            nothing but what the trials' call the subject.
-        references: `another view` disagrees with the picture in scene, light and posture; `own
-            view` is cut out of it; `stranger` is the other view with another trial's subject in it.
-        subject: The share of each token that is the subject's.
+        said: The trials' prompts, which name scene, light and posture.
+        unsaid: Prompts of nothing but the word by which the trial's calls the subject.
+        references: By what they show: the `subject`, its `twin`, which is the same thing with a
+            stranger's looks, and the `stranger` itself, all in a view that disagrees with the
+            picture; and the `posed twin`, in the picture's own view.
+        inside: The share of each token that is the subject's.
+        outside: Tokens that neither the subject touches nor the twin would in its place.
         clusters: Who is in the picture.
     """
 
     latents: Float[Tensor, "b n k"]
     noise: Float[Tensor, "sigmas b n k"]
-    prompts: Mapping[str, tuple[Float[Tensor, "b n_text d_text"], Float[Tensor, "b d_pooled"]]]
+    said: Text
+    unsaid: Text
     references: Mapping[str, UInt8[Tensor, "b 3 h w"]]
-    subject: Float[ndarray, "b n"]
+    inside: Float[ndarray, "b n"]
+    outside: Bool[ndarray, "b n"]
     clusters: Shaped[ndarray, " b"]
 
     @classmethod
-    def of(cls, laboratory: Laboratory) -> Scene:
+    def of(cls, laboratory: Laboratory) -> NoisyTrials:
         """What a laboratory's trials ask for."""
-        trials = laboratory.trials
+        pipe, trials = laboratory.pipe, laboratory.trials
+        size = laboratory.probe.config.size
         targets = [trial.target for trial in trials]
-        pictures = [render(target, laboratory.probe.config.size) for target in targets]
-        latents = encode_pictures(
-            laboratory.pipe.vae, stack_pictures([picture.image for picture in pictures])
-        )
-        tokens, width = latents.shape[1:]
+        sources = [copy_source(trial) for trial in trials]
+        strangers = [_stranger(trials, index) for index in range(len(trials))]
+        twins = [
+            _twin(target.actors[0].concept, stranger)
+            for target, stranger in zip(targets, strangers, strict=True)
+        ]
+        pictures = [render(target, size) for target in targets]
+        latents = encode_pictures(pipe.vae, stack_pictures([each.image for each in pictures]))
+        tokens = latents.shape[1]
+        touched = [
+            render(_as(target, twin), size).masks.max(0) | picture.masks.max(0)
+            for target, twin, picture in zip(targets, twins, pictures, strict=True)
+        ]
         noise = [
             np.random.default_rng([STREAM, trial.seed]).standard_normal(
-                (len(SIGMAS), tokens, width), dtype=np.float32
+                (len(SIGMAS), *latents.shape[1:]), dtype=np.float32
             )
             for trial in trials
         ]
+        # Texts as long as those that pictures are made with.
+        encode = PromptEncoder(pipe, min(512, pipe.tokenizer_2.model_max_length))
 
-        encode = PromptEncoder(laboratory.pipe)
-
-        def cut(specs: Sequence[Spec]) -> UInt8[Tensor, "b 3 h w"]:
-            size = laboratory.reference_size
-            return stack_pictures([segment(spec, size=size) for spec in specs])
+        def cut(specs: Sequence[Spec], concepts: Sequence[Concept]) -> UInt8[Tensor, "b 3 h w"]:
+            shown = (_as(spec, concept) for spec, concept in zip(specs, concepts, strict=True))
+            side = laboratory.reference_size
+            return stack_pictures([segment(spec, size=side) for spec in shown])
 
         return cls(
             latents=latents,
             noise=torch.from_numpy(np.stack(noise, axis=1)),
-            prompts={
-                "full": encode([trial.prompt for trial in trials]),
-                "bare": encode([_bare(trial) for trial in trials]),
-            },
-            subject=np.stack([_shares(picture.masks.max(0), tokens) for picture in pictures]),
+            said=encode([trial.prompt for trial in trials]),
+            unsaid=encode([_unsaid(trial) for trial in trials]),
             references={
-                "another view": cut([copy_source(trial) for trial in trials]),
-                "own view": cut(targets),
-                "stranger": cut(
-                    [
-                        with_concepts(copy_source(trial), [_stranger(trials, index)])
-                        for index, trial in enumerate(trials)
-                    ]
-                ),
+                "subject": cut(sources, [target.actors[0].concept for target in targets]),
+                "twin": cut(sources, twins),
+                "stranger": cut(sources, strangers),
+                "posed twin": cut(targets, twins),
             },
+            inside=np.stack([_shares(picture.masks.max(0), tokens) for picture in pictures]),
+            outside=np.stack([_shares(mask, tokens) == 0 for mask in touched]),
             clusters=np.array([repr(target.actors[0].concept) for target in targets]),
         )
 
 
-def _bare(trial: Trial) -> str:
-    """A prompt that leaves the view open, and the category where the trial's does."""
+def _as(spec: Spec, concept: Concept) -> Spec:
+    return with_concepts(spec, [concept])
+
+
+def _stranger(trials: Sequence[Trial], index: int) -> Concept:
+    """The subject of the next trial that is about another thing."""
+    subjects = [trial.target.actors[0].concept for trial in trials]
+    following = (*subjects[index + 1 :], *subjects[:index])
+    own = subjects[index].category
+    return next((other for other in following if other.category != own), following[0])
+
+
+def _twin(subject: Concept, stranger: Concept) -> Concept:
+    return dataclasses.replace(stranger, kind=subject.kind, category=subject.category)
+
+
+def _unsaid(trial: Trial) -> str:
     rng = np.random.default_rng([STREAM, trial.seed, 1])
     return caption(trial.target, rng, name=("category",) if trial.named else ())
 
@@ -128,70 +147,65 @@ def _shares(mask: Bool[ndarray, "y x"], tokens: int) -> Float[ndarray, " n"]:
     return mask.reshape(side, step, side, step).mean((1, 3)).ravel()
 
 
-def _stranger(trials: Sequence[Trial], index: int) -> Concept:
-    """The subject of the next trial that is about another thing."""
-    subjects = [trial.target.actors[0].concept for trial in trials]
-    following = (*subjects[index + 1 :], *subjects[:index])
-    own = subjects[index].category
-    return next((other for other in following if other.category != own), following[0])
-
-
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """What each adapter's references tell image rows, text rows and both; see `measures`."""
-    scene = Scene.of(laboratory)
-    base: dict[str, Errors] = {}
-    method: dict[str, Columns] = {}
+    """What each adapter's references tell, on the rows that it was trained on; see `measures`.
+
+    Adapters trained on both branches have a row each for image rows, text rows and both. Each is
+    compared with the first adapter on the same rows.
+    """
+    asked = NoisyTrials.of(laboratory)
+    size = laboratory.batch_size
+    pipe = laboratory.pipe
+    base = {
+        "said": _errors(pipe, asked, asked.said, size),
+        "unsaid": _errors(pipe, asked, asked.unsaid, size),
+    }
+    first: dict[str, dict[str, Columns]] = {}
     for adapter in laboratory.adapters:
         with laboratory.attached(adapter) as (personal, put):
-
-            def errors(
-                prompts: str, references: str | None, personal: PersonalPipeline = personal
-            ) -> Errors:
-                return _errors(personal, scene, prompts, references, laboratory.batch_size)
-
-            base = base or {prompts: errors(prompts, None) for prompts in scene.prompts}
-            for branches in BRANCHES:
+            tokens = _reference_tokens(personal, asked)
+            trained = personal.adapter.config.train_branches
+            for branches in BRANCHES if trained == "both" else (trained,):
                 personal.attachment.branches = branches
-                shown = {name: errors(*each) for name, each in SHOWN.items()}
-                found = measures(base, shown, scene.subject)
-                method = method or found
+                found = measures(base, _beside(personal, tokens, asked, size), asked)
+                estimates = _estimates(found, first.get(branches), asked.clusters)
+                first.setdefault(branches, found)
+                identity = put(Use(branches=branches)).identity
                 yield {
                     "name": branches,
                     "variant": adapter,
-                    **put(Use(branches=branches)).identity,
-                    "pictures": len(scene.clusters),
+                    **{name: identity[name] for name in ("base", "adapter", "branches")},
+                    "pictures": len(asked.clusters),
                     "sigmas": list(SIGMAS),
-                    **_estimates(found, method, scene.clusters),
+                    **estimates,
                 }
 
 
 def measures(
-    base: Mapping[str, Errors], shown: Mapping[str, Errors], subject: Float[ndarray, "b n"]
+    base: Mapping[str, Errors], shown: Mapping[str, Errors], asked: NoisyTrials
 ) -> dict[str, Columns]:
-    """Shares of the base's error, as columns of a `ratio`.
+    """Differences of two errors over the base's own, as columns of a `ratio`, by measure.
 
-    The base is the yardstick only: an adapter also mends what no reference has to do with.
+    `help`: how much less error the subject's reference leaves on it than the null image, which
+    adapters are trained with, too. `category`: how much less the twin leaves than the stranger;
+    they differ in what they are. `look`: how much less the subject leaves than the twin; they
+    differ in colours, pattern, letter and mark. `view`: how much less the twin in the picture's own
+    pose and light leaves than in others, where the prompt names neither; its looks are wrong in
+    both. `spill`: the same around the subject.
 
     Args:
-        base: Errors without a reference, by prompts.
-        shown: Errors beside what is in `SHOWN`.
-        subject: The share of each token that is the subject's.
-
-    Returns:
-        By measure, a row per picture:
-
-        - `identity`: how much less error another view of the subject leaves on it than a stranger
-          in that view;
-        - `view`: how much less its own view leaves than another one, of which the prompt says
-          nothing;
-        - `elsewhere`: as `identity`, around the subject.
+        base: Errors without a reference, with `said` and `unsaid` prompts.
+        shown: Errors beside each of the references, `unsaid` where the prompts are.
+        asked: The trials.
     """
-    known = shown["stranger"] - shown["another view"]
-    posed = shown["another view, unsaid"] - shown["own view, unsaid"]
+    inside, outside = asked.inside, asked.outside.astype(float)
+    posed = shown["unsaid twin"] - shown["unsaid posed twin"]
     less = {
-        "identity": (known, base["full"], subject),
-        "view": (posed, base["bare"], subject),
-        "elsewhere": (known, base["full"], 1 - subject),
+        "help": (shown["null"] - shown["subject"], base["said"], inside),
+        "category": (shown["stranger"] - shown["twin"], base["said"], inside),
+        "look": (shown["twin"] - shown["subject"], base["said"], inside),
+        "view": (posed, base["unsaid"], inside),
+        "spill": (posed, base["unsaid"], outside),
     }
     return {
         name: np.stack([(error * weight).sum(1), (whole * weight).sum(1)], axis=1)
@@ -200,39 +214,65 @@ def measures(
 
 
 def _estimates(
-    found: Mapping[str, Columns], method: Mapping[str, Columns], clusters: Shaped[ndarray, " b"]
+    found: Mapping[str, Columns],
+    first: Mapping[str, Columns] | None,
+    clusters: Shaped[ndarray, " b"],
 ) -> Row:
     row: Row = {
         name: list(cluster_bootstrap(columns, clusters, ratio)) for name, columns in found.items()
     }
-    if found is not method:
-        tests = {
-            name: compare(columns, method[name], clusters, ratio) for name, columns in found.items()
-        }
+    if first is not None:
         row["against_method"] = {
-            name: {**test._asdict(), "difference": list(test.difference)}
-            for name, test in tests.items()
+            name: comparison_row(compare(columns, first[name], clusters, ratio))
+            for name, columns in found.items()
         }
     return row
 
 
 @torch.no_grad()
+def _reference_tokens(personal: PersonalPipeline, asked: NoisyTrials) -> dict[str, Tokens]:
+    """What an adapter makes of each reference, and of the null image."""
+    adapter = personal.adapter
+    encoder = cast(CLIPVisionModel, cast(FluxPipeline, personal.pipe).image_encoder)
+    hidden = {name: encode_references(encoder, each) for name, each in asked.references.items()}
+    nobody = torch.ones(len(asked.clusters), dtype=torch.bool)
+    return {
+        **{name: adapter.encode(states).tokens for name, states in hidden.items()},
+        "null": adapter.encode(hidden["subject"], drop=nobody).tokens,
+    }
+
+
+def _beside(
+    personal: PersonalPipeline, tokens: Mapping[str, Tokens], asked: NoisyTrials, batch_size: int
+) -> dict[str, Errors]:
+    """Errors beside all references that `measures` asks for."""
+
+    def errors(name: str, text: Text) -> Errors:
+        def show(part: slice) -> None:
+            personal.attachment.set_prompt(personal.adapter.project(tokens[name][part]))
+
+        return _errors(cast(FluxPipeline, personal.pipe), asked, text, batch_size, show)
+
+    said = {name: errors(name, asked.said) for name in ("null", "subject", "twin", "stranger")}
+    unsaid = {f"unsaid {name}": errors(name, asked.unsaid) for name in ("twin", "posed twin")}
+    return said | unsaid
+
+
+@torch.no_grad()
 def _errors(
-    personal: PersonalPipeline, scene: Scene, prompts: str, references: str | None, batch_size: int
+    pipe: FluxPipeline,
+    asked: NoisyTrials,
+    text: Text,
+    batch_size: int,
+    show: Callable[[slice], None] = lambda part: None,
 ) -> Errors:
-    """The velocity's square error beside some references, or without."""
-    pipe, adapter, parts = cast(FluxPipeline, personal.pipe), personal.adapter, []
-    encoder = cast(CLIPVisionModel, pipe.image_encoder)
-    tokens, pooled = scene.prompts[prompts]
-    for start in range(0, len(scene.clusters), batch_size):
+    """The velocity's square error, beside what `show` puts there for a part of the trials."""
+    tokens, pooled = text
+    parts = []
+    for start in range(0, len(asked.clusters), batch_size):
         part = slice(start, start + batch_size)
-        if references is None:
-            personal.attachment.set_prompt(None)
-        else:
-            hidden = encode_references(encoder, scene.references[references][part])
-            features = tap_features(hidden, adapter.config.layers)
-            personal.attachment.set_prompt(adapter.project(adapter.encode(features).tokens))
-        latents = scene.latents[part]
+        show(part)
+        latents = asked.latents[part]
         errors = [
             flow_matching_error(
                 pipe.transformer,
@@ -241,7 +281,7 @@ def _errors(
                 torch.full((len(latents),), sigma),
                 (tokens[part], pooled[part]),
             )
-            for sigma, noise in zip(SIGMAS, scene.noise, strict=True)
+            for sigma, noise in zip(SIGMAS, asked.noise, strict=True)
         ]
         parts.append(torch.stack(errors).mean(0).numpy().astype(np.float64))
     return np.concatenate(parts)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from dynaip.adapter.attention import OVERLAPS
 from dynaip.adapter.config import Branches
+from dynaip.evaluation.ablation import comparison_row
 from dynaip.evaluation.crops import Box
 from dynaip.evaluation.experiments.laboratory import Laboratory, Put, Row, as_text
 from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.generation import Generator, Request, Use
 from dynaip.evaluation.miniature import decoded
-from dynaip.evaluation.statistics import NOT_MEASURED
+from dynaip.evaluation.statistics import NOT_MEASURED, Columns, compare, mean_columns, ratio
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast, slots_of
 from dynaip.evaluation.truth.confusion import (
     LIGHT_ANGLES,
@@ -38,6 +38,8 @@ SHOWN = 8
 NAMED = ("category", "position", "scene")
 # A subject's place is the box of its mask and so much around it, as a share of the picture.
 ROOM = 0.04
+# The one thing that became of each picture, of `OUTCOMES`.
+Kinds = Shaped[np.ndarray, " b"]
 USES: Mapping[str, Use] = {
     **{f"image, {overlap}": Use(overlap=overlap) for overlap in OVERLAPS},
     "both, sum": Use(branches="both"),
@@ -163,9 +165,13 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                 branches: _alone(laboratory, finder, groups, put(Use(branches=branches)), yardstick)
                 for branches in ways
             }
+            method: Kinds | None = None
             for name, use in USES.items():
                 way = put(use)
                 together = _seen(laboratory, finder, groups, way, yardstick)
+                kinds = np.array(outcomes(together, yardstick.confusions, yardstick.thresholds))
+                against = {} if method is None else _differences(kinds, method, together.clusters)
+                method = kinds if method is None else method
                 yield {
                     "name": f"{count} subjects, {name}",
                     "variant": laboratory.first,
@@ -173,7 +179,9 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                     "subjects": count,
                     "pictures": len(groups),
                     "ceilings": dict(yardstick.ceilings),
+                    "outcomes": {kind: float((kinds == kind).mean()) for kind in OUTCOMES},
                     **_measures(together, alone[use.branches], yardstick),
+                    **against,
                 }
         yield _samples(laboratory, asked[COUNTS[0]][:SHOWN], put)
 
@@ -197,16 +205,27 @@ def _samples(laboratory: Laboratory, groups: Sequence[Group], put: Put) -> Row:
     }
 
 
+def _differences(kinds: Kinds, method: Kinds, clusters: Shaped[np.ndarray, " b"]) -> Row:
+    """How much more often each outcome is than with the method's own way, on the same groups."""
+
+    def columns(of: Kinds, kind: str) -> Columns:
+        return mean_columns((of == kind).astype(float))
+
+    tests = {
+        kind: compare(columns(kinds, kind), columns(method, kind), clusters, ratio)
+        for kind in OUTCOMES
+    }
+    return {"against_method": {kind: comparison_row(test) for kind, test in tests.items()}}
+
+
 def _measures(cast: Cast, alone: Sequence[Cast], yardstick: Yardstick) -> Row:
     shares = identity_shares(cast, yardstick.ceilings)
-    kinds = Counter(outcomes(cast, yardstick.confusions, yardstick.thresholds))
     apart = np.concatenate([_right(each) for each in alone], axis=1)
     return {
         "own": shares.own,
         "other": shares.other,
         "novel": shares.novel,
         "confusion": list(shares.confusion),
-        "outcomes": {kind: kinds[kind] / len(cast.present) for kind in OUTCOMES},
         "composition_gap": list(composition_gap(_right(cast), apart, cast.clusters)),
         "light_ceiling": yardstick.light,
         "harmony": _harmony(cast, alone, yardstick),

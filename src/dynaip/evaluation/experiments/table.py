@@ -1,4 +1,4 @@
-"""Table 2's question of decoupling: one adapter, with both ways of branching."""
+"""Table 2's question of decoupling: an adapter with both ways of branching."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
 def samples(laboratory: Laboratory, ways: Mapping[str, Use]) -> Row:
     """The first pictures of each adapter, used in each way, as PNG in base64.
 
-    Where rows were made before of the same ways, they wait.
+    Those that were made for rows of the same ways are read, not made again.
     """
     trials = laboratory.trials[:SHOWN]
     bench = laboratory.bench("samples", trials)

@@ -1,0 +1,418 @@
+"""The tables of the evidence: what each experiment's rows say, as a person reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dynaip.evaluation.ablation import OPEN
+from dynaip.evaluation.comparison.published import published
+from dynaip.evaluation.experiments.denoising import MEASURES
+from dynaip.evaluation.figures import MEASURABLE
+from dynaip.evaluation.miniature import PROMPTED
+from dynaip.evaluation.statistics import Interval, holm
+from dynaip.evaluation.tables import Cell, Table, show
+from dynaip.evaluation.truth.granularity import frontier_area, isotonic_slope
+from dynaip.evaluation.truth.preservation import TIERS
+
+Row = Mapping[str, Any]
+LEVEL = 0.05
+KEPT = tuple(factor for factors in TIERS.values() for factor in factors)
+CP_TIERS = tuple(f"cp_{tier}" for tier in TIERS)
+CP_ALL = ("cp", *CP_TIERS)
+REST = (
+    "pf",
+    "all_right",
+    "retention",
+    "cp_pf",
+    *(f"leak_{name}" for name in PROMPTED),
+    *(f"open_{name}" for name in OPEN),
+    "copy_paste",
+    "strange",
+)
+WORDS = {
+    "cp": "CP",
+    **dict(zip(CP_TIERS, TIERS, strict=True)),
+    "pf": "PF",
+    "cp_pf": "CP·PF",
+    "copy_paste": "CPI",
+    "glyph": "letter",
+}
+
+
+def _measures(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> list[Table]:
+    """What is kept, what else a reference does, and how the ways differ from the method's own."""
+    measured = [row for row in rows if "cp" in row]
+    weak = _weak(measured)
+    starred = {factor: f"{_words(factor)}{' *' if factor in weak else ''}" for factor in KEPT}
+    kept = Table(
+        title=title,
+        columns=("", "CP", *TIERS, "detail gap", *starred.values()),
+        rows=tuple(
+            (
+                _name(row),
+                *(_interval(row[name]) for name in ("cp", *CP_TIERS, "detail_gap")),
+                *(_kept(row["factors"], factor) for factor in KEPT),
+            )
+            for row in measured
+        ),
+        notes=(*_unmeasurable(weak), *notes),
+    )
+    rest = Table(
+        title=f"{title}: prompt following and leaks",
+        columns=("", *(_words(name) for name in REST)),
+        rows=tuple((_name(row), *(_interval(row[name]) for name in REST)) for row in measured),
+    )
+    compared = [row for row in measured if "against_method" in row]
+    names = (*CP_ALL, *REST)
+    note = "On the same trials, less the first adapter on image rows at lambda 1."
+    return [kept, rest, *([_differences(title, compared, names, note)] if compared else [])]
+
+
+def _differences(title: str, rows: Sequence[Row], measures: Sequence[str], note: str) -> Table:
+    """Each way less the method's own, on the same trials; stars where Holm's p is under 0.05."""
+    names = [name for name in measures if name in rows[0]["against_method"]]
+    tests = [row["against_method"][name] for row in rows for name in names]
+    adjusted = holm([math.nan if test["p"] is None else test["p"] for test in tests])
+    cells = [
+        None
+        if test["difference"][0] is None
+        else f"{show(_interval(test['difference']))}{'*' if p < LEVEL else ''}"
+        for test, p in zip(tests, adjusted, strict=True)
+    ]
+    found = [
+        max(
+            (
+                row["against_method"][name]["detectable"]
+                for row in rows
+                if row["against_method"][name]["detectable"] is not None
+            ),
+            default=None,
+        )
+        for name in names
+    ]
+    lines = [cells[start : start + len(names)] for start in range(0, len(cells), len(names))]
+    return Table(
+        title=f"{title}: difference from the method",
+        columns=("", *(_words(name) for name in names)),
+        rows=(
+            *((_name(row), *line) for row, line in zip(rows, lines, strict=True)),
+            ("detectable", *found),
+        ),
+        notes=(
+            f"{note} A star: the "
+            f"sign-flip test's p is under {LEVEL:g} after Holm's correction over the table "
+            f"({len(tests)} tests). The last line is the true difference that the least sure of "
+            "the rows would find four times in five: less than that may be there unseen.",
+        ),
+    )
+
+
+def _words(name: str) -> str:
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def _name(row: Row) -> str:
+    return f"{row['variant']}: {row['name']}" if "variant" in row else str(row["name"])
+
+
+def _interval(ends: Sequence[float | None]) -> Cell:
+    value, low, high = (math.nan if end is None else end for end in ends)
+    return None if math.isnan(value) else Interval(value, low, high)
+
+
+def _kept(factors: Mapping[str, Mapping[str, Any]], factor: str) -> Cell:
+    """Accuracy between chance and ceiling."""
+    score = factors.get(factor)
+    if score is None or score["accuracy"] is None or not score["count"]:
+        return None
+    room = score["ceiling"] - score["chance"]
+    return (score["accuracy"] - score["chance"]) / room if room > 0 else None
+
+
+def _weak(rows: Sequence[Row]) -> dict[str, float | None]:
+    """Ceilings of the factors that cannot be measured."""
+    return {
+        factor: score["ceiling"]
+        for factor, score in rows[0]["factors"].items()
+        if not score["measurable"]
+    }
+
+
+def _unmeasurable(weak: Mapping[str, float | None]) -> list[str]:
+    if not weak:
+        return []
+    words = ", ".join(f"{_words(name)} {_shown(share)}" for name, share in weak.items())
+    return [
+        "* Not measurable with this probe, and in no average (its accuracy on perfect pictures of "
+        f"these trials): {words}."
+    ]
+
+
+def _table(rows: Sequence[Row]) -> list[Table]:
+    return [*_measures("Table 2: with decoupling and without", rows), _papers()]
+
+
+def _ablation(rows: Sequence[Row]) -> list[Table]:
+    title = "Table 2: what is trained"
+    notes = (
+        "`full` is the method as the others were trained, not the adapter of the other tables. "
+        "One training each: intervals and tests are over subjects and know nothing of a training's "
+        "luck.",
+    )
+    by_loss = [row for row in rows if "sigmas" in row]
+    return [*_measures(title, rows, notes), *_loss(f"{title}, by the loss", by_loss)]
+
+
+def _papers() -> Table:
+    """The paper's own Table 2, to be read beside; its judge saw photographs."""
+    return Table(
+        title="The paper's Table 2",
+        columns=(
+            "",
+            *(f"{n}, {kind}" for kind in ("single", "multi") for n in ("CP", "PF", "CP·PF")),
+        ),
+        rows=tuple((row["method"], *row["single"], *row["multi"]) for row in published()["table2"]),
+        notes=(
+            "As published (arXiv 2512.09814), on FLUX.1-dev and photographs, scored by a "
+            "vision-language model: the order of the lines can be compared with ours, no number.",
+        ),
+    )
+
+
+def _methods(rows: Sequence[Row]) -> list[Table]:
+    costs = Table(
+        title="Seconds to get to know a subject",
+        columns=("method", "seconds"),
+        rows=tuple((row["name"], row["seconds_per_subject"]) for row in rows),
+        notes=(f"Median over {rows[0]['subjects']} subjects, on the machine that made the rows.",),
+    )
+    return [*_measures("Methods: an adapter, and training per subject (Table 1)", rows), costs]
+
+
+def _branches(rows: Sequence[Row]) -> list[Table]:
+    matrices = [row for row in rows if "matrix" in row]
+    notes = [
+        f"Attention maps: the first {row['pictures']} of the trials, in one pass over the finished "
+        f"picture with {row['noise']:.0%} noise. Over a reference, one colour is one share of the "
+        "attention for both branches; the class token's is left out."
+        for row in rows
+        if "shown" in row and row["name"] == "image"
+    ]
+    tables = _measures("What each branch carries (Section B.6)", rows, notes)
+    for row in matrices:
+        lines = zip(row["outputs"], row["matrix"], strict=True)
+        weak = set(row["outputs"]) - set(row["readable"])
+        tables.append(
+            Table(
+                title=f"Transfer, reference on {row['name']} rows",
+                columns=("read in the picture", *(f"{_words(n)} changed" for n in row["inputs"])),
+                rows=(
+                    *(
+                        (_words(output) + " *" * (output in weak), *values)
+                        for output, values in lines
+                    ),
+                    ("carried over", *(_interval(row["diagonal"][n]) for n in row["inputs"])),
+                ),
+                notes=(
+                    f"DTS {_shown(row['dts'])}, of the factors without *. On the diagonal, and "
+                    "with intervals in the last line, how much more often the new value is read; "
+                    "elsewhere, how much more often the factor changes than when the reference "
+                    "is moved by a pixel.",
+                ),
+            )
+        )
+    return tables
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _denoising(rows: Sequence[Row]) -> list[Table]:
+    return _loss("What a reference tells each branch, by the loss (Sections 4.1, B.6)", rows)
+
+
+def _loss(title: str, rows: Sequence[Row]) -> list[Table]:
+    sigmas = " and ".join(f"{sigma:g}" for sigma in rows[0]["sigmas"])
+    shares = Table(
+        title=title,
+        columns=("", *MEASURES),
+        rows=tuple((_name(row), *(_interval(row[name]) for name in MEASURES)) for row in rows),
+        notes=(
+            f"Differences of the loss at sigma {sigmas} as shares of the base's, on the subject's "
+            "tokens. *help*: null image less right reference; *category*: a stranger less the "
+            "twin, which is the same thing with the stranger's looks; *look*: the twin less the "
+            "right reference; *view*: the twin in another pose and light less the twin in the "
+            "picture's, where the prompt names neither; *spill*: the same on tokens around it.",
+        ),
+    )
+    compared = [row for row in rows if "against_method" in row]
+    note = "Less the first adapter on the same rows."
+    return [shares, *([_differences(title, compared, MEASURES, note)] if compared else [])]
+
+
+def _strength(rows: Sequence[Row]) -> list[Table]:
+    notes = []
+    for branches in ("image", "both"):
+        points = [
+            r
+            for r in rows
+            if r.get("branches") == branches and None not in (r["cp"][0], r["retention"][0])
+        ]
+        if points:
+            area = frontier_area([r["cp"][0] for r in points], [r["retention"][0] for r in points])
+            notes.append(f"Area under the frontier of CP and PF retention, {branches}: {area:.3f}.")
+    return _measures("Decoupling against lambda (Section 4.1)", rows, notes)
+
+
+def _granularity(rows: Sequence[Row]) -> list[Table]:
+    """The claim of B.4 and B.8 is that a tier rises with its own level more than the others do."""
+    manual = [row for row in rows if row.get("granularity")]
+    levels = ("low", "mid", "high")
+    slopes = Table(
+        title="How each tier rises with each level's weight",
+        columns=("tier", *levels),
+        rows=tuple(
+            (tier, *(_slope(manual, level, f"cp_{tier}") for level in range(len(levels))))
+            for tier in TIERS
+        ),
+        notes=(
+            "Isotonic slope: the rise of the best non-decreasing fit from weight 0 to 1. It is 0 "
+            "where more weight never helps, and never negative.",
+        ),
+    )
+    title = "Manual granularity, low/mid/high in thirds (Sections B.4, B.8)"
+    return [*_measures(title, rows), slopes]
+
+
+def _slope(rows: Sequence[Row], level: int, score: str) -> float | None:
+    points = [(row["granularity"][level], row[score][0]) for row in rows]
+    known = [(weight, value) for weight, value in points if value is not None]
+    return isotonic_slope(*zip(*known, strict=True)) if known else None
+
+
+def _router(rows: Sequence[Row]) -> list[Table]:
+    levels = ("low", "mid", "high")
+    means = [row for row in rows if "mean" in row]
+    kinds = [
+        Table(
+            title=f"Router coefficients of {row['variant']}, by kind of subject",
+            columns=("kind", *levels),
+            rows=(
+                ("all", *row["mean"]),
+                *((kind, *values) for kind, values in row["kinds"].items()),
+            ),
+        )
+        for row in means
+    ]
+    changes = [row for row in rows if "response" in row]
+    answers = Table(
+        title="Change of the coefficients when a detail is added to the same subject",
+        columns=("detail", *levels, *(f"{level}, shuffled" for level in levels)),
+        rows=tuple(
+            (_name(row), *(_interval(each) for each in (*row["response"], *row["shuffled"])))
+            for row in changes
+        ),
+    )
+    return [*kinds, answers] if changes else kinds
+
+
+def _layers(rows: Sequence[Row]) -> list[Table]:
+    factors = list(rows[0]["accuracy"])
+    chance = [rows[0]["chance"][factor] for factor in factors]
+    return [
+        Table(
+            title="What each layer of the image encoder knows (Section B.7)",
+            columns=("", *(factor.replace("_", " ") for factor in factors)),
+            rows=(
+                *(
+                    (
+                        f"{row['name']}, tapped" if row["tapped"] else row["name"],
+                        *(row["accuracy"][factor] for factor in factors),
+                    )
+                    for row in rows
+                ),
+                ("a blind guess", *chance),
+            ),
+            notes=(
+                "Accuracy of a linear probe on references of held-out subjects; it is fitted to "
+                f"{rows[0]['fitted']} of other subjects.",
+            ),
+        )
+    ]
+
+
+def _several(rows: Sequence[Row]) -> list[Table]:
+    measured = [row for row in rows if "outcomes" in row]
+    kinds = list(measured[0]["outcomes"])
+    read = {row["subjects"]: ", ".join(map(_words, row["ceilings"])) for row in measured}
+    notes = [f"Read off each of {n} subjects: {names}." for n, names in read.items()]
+    for row in rows:
+        if "unreadable" in row:
+            name, share = max(row["unreadable"].items(), key=lambda pair: pair[1])
+            notes.append(
+                f"{row['name']} cannot be measured: of {_words(name)}, which the probe reads best "
+                f"among so many, it reads {share:.3f} right in perfect pictures."
+            )
+    title = "Several subjects: whose looks are on whom (Section 4.3)"
+    compared = [row for row in measured if "against_method" in row]
+    note = "Shares of the same pictures, less those on image rows with the rule `sum`."
+    return [
+        Table(
+            title=title,
+            columns=("", "own", "another's", "nobody's", "confusion", *kinds, "composition gap"),
+            rows=tuple(
+                (
+                    row["name"],
+                    row["own"],
+                    row["other"],
+                    row["novel"],
+                    _interval(row["confusion"]),
+                    *(row["outcomes"][kind] for kind in kinds),
+                    _interval(row["composition_gap"]),
+                )
+                for row in measured
+            ),
+            notes=tuple(notes),
+        ),
+        *([_differences(title, compared, kinds, note)] if compared else []),
+        _harmony(measured),
+    ]
+
+
+def _harmony(rows: Sequence[Row]) -> Table:
+    return Table(
+        title="Do several subjects stand in one light?",
+        columns=("", "in one picture", "each in its own", "perfect", "by chance", "light read"),
+        rows=tuple(
+            (
+                row["name"],
+                *(_interval(row["harmony"][name]) for name in ("together", "alone")),
+                *(row["harmony"][name] for name in ("ceiling", "chance")),
+                row["light_ceiling"],
+            )
+            for row in rows
+        ),
+        notes=(
+            "Length of the mean direction of light over the subjects, 1 where all agree, of "
+            "pictures in which all are found. Each in its own picture has the same noise and "
+            "scene. The last column is how often the probe reads it right in perfect pictures; "
+            f"harmony is not measurable where that is under {MEASURABLE:g}.",
+        ),
+    )
+
+
+TABLES: dict[str, Callable[[Sequence[Row]], list[Table]]] = {
+    "table": _table,
+    "ablation": _ablation,
+    "methods": _methods,
+    "branches": _branches,
+    "denoising": _denoising,
+    "strength": _strength,
+    "granularity": _granularity,
+    "router": _router,
+    "layers": _layers,
+    "several": _several,
+}
