@@ -359,10 +359,12 @@ def _loss(rows: Sequence[Row]) -> Figure | None:
             )
         ax.axvline(0, color="0.7", linewidth=0.6, zorder=0)
         ax.set_title(title, fontsize=9)
+        ax.set_xlabel("taken off the loss, over the base's", fontsize=7)
+        ax.tick_params(axis="x", labelsize=7)
+        ax.locator_params(axis="x", nbins=4)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(adapters)), adapters, fontsize=8)
     axes[0].invert_yaxis()
-    figure.supxlabel("what it takes off the loss, as a share of the base's", fontsize=8)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
