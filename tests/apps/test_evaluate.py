@@ -168,6 +168,8 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
         ("table", "full=nowhere", "no adapter in nowhere"),
         ("table", "full=src --adapter full=src", "given twice"),
         ("taste", "full=nowhere", "no experiment 'taste'"),
+        ("ablation", "full=src --model src", "no adapters in src/variants"),
+        ("ablation", "full=src --variant full=nowhere", "no adapter in nowhere"),
     ],
 )
 def test_experiments_that_cannot_be_run_are_one_sentence(

@@ -61,6 +61,10 @@ def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     shipped = shipped_variants(tmp_path)
     assert list(shipped) == ["full", "add"]
     assert shipped["add"] == tmp_path / "variants" / "add"
+    lone = tmp_path / "lone" / "variants" / "add"
+    lone.mkdir(parents=True)
+    with pytest.raises(ValueError, match="no adapter `full`"):
+        shipped_variants(tmp_path / "lone")
     pipe = FluxPipeline.from_pretrained(tmp_path)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(

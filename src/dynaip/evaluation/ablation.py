@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import nn
 
 from dynaip.evaluation.calibration import strange
@@ -167,12 +167,12 @@ def differences(first: Seen, second: Seen, bench: Bench) -> dict[str, dict[str, 
         bench: What they share.
 
     Returns:
-        By measure, see `comparison_row`.
+        By measure, as `ratio_differences`.
     """
     clusters = first.reading.clusters
     tiers = measurable_tiers(_kept(first, bench).factors)
     scores = {"cp": list(tiers.values()), **{f"cp_{tier}": [tiers[tier]] for tier in tiers}}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, members in scores.items():
         if all(members):
             one, other = (
@@ -181,16 +181,34 @@ def differences(first: Seen, second: Seen, bench: Bench) -> dict[str, dict[str, 
             )
             weights = [1 / len(members)] * len(members)
             statistic = tier_statistic(first.reading, members, weights)
-            found[name] = compare(one, other, clusters, statistic)
-    made, against = (_by_picture(side, bench) for side in (first, second))
-    for name, values in made.items():
-        one, other = mean_columns(values), mean_columns(against[name])
-        found[name] = compare(one, other, clusters, ratio)
-    return {name: comparison_row(each) for name, each in found.items()}
+            found[name] = _tested(compare(one, other, clusters, statistic))
+    made, against = (
+        {name: mean_columns(values) for name, values in _by_picture(side, bench).items()}
+        for side in (first, second)
+    )
+    return found | ratio_differences(made, against, clusters)
 
 
-def comparison_row(comparison: Comparison) -> dict[str, Any]:
-    """A test as JSON values: `difference` with its interval, `p`, the smallest `detectable` one."""
+def ratio_differences(
+    first: Mapping[str, Columns], second: Mapping[str, Columns], clusters: Shaped[np.ndarray, " b"]
+) -> dict[str, dict[str, Any]]:
+    """One way's `ratio`s less another's on the same rows, as JSON values.
+
+    Args:
+        first: One way's columns, by measure.
+        second: The other's, of the same measures.
+        clusters: The subject that each row belongs to.
+
+    Returns:
+        By measure: `difference` with its interval, `p`, and the smallest `detectable` one.
+    """
+    return {
+        name: _tested(compare(columns, second[name], clusters, ratio))
+        for name, columns in first.items()
+    }
+
+
+def _tested(comparison: Comparison) -> dict[str, Any]:
     return {
         "difference": _json(comparison.difference),
         "p": _number(comparison.p),

@@ -64,14 +64,17 @@ def _measures(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> lis
         columns=("", *(_words(name) for name in REST)),
         rows=tuple((_name(row), *(_interval(row[name]) for name in REST)) for row in measured),
     )
-    compared = [row for row in measured if "against_method" in row]
-    names = (*CP_ALL, *REST)
     note = "On the same trials, less the first adapter on image rows at lambda 1."
-    return [kept, rest, *([_differences(title, compared, names, note)] if compared else [])]
+    return [kept, rest, *_differences(title, measured, (*CP_ALL, *REST), note)]
 
 
-def _differences(title: str, rows: Sequence[Row], measures: Sequence[str], note: str) -> Table:
-    """Each way less the method's own, on the same trials; stars where Holm's p is under 0.05."""
+def _differences(
+    title: str, rows: Sequence[Row], measures: Sequence[str], note: str
+) -> list[Table]:
+    """Each way less the method's own; stars where Holm's p is under 0.05. None without others."""
+    rows = [row for row in rows if "against_method" in row]
+    if not rows:
+        return []
     names = [name for name in measures if name in rows[0]["against_method"]]
     tests = [row["against_method"][name] for row in rows for name in names]
     adjusted = holm([math.nan if test["p"] is None else test["p"] for test in tests])
@@ -93,7 +96,7 @@ def _differences(title: str, rows: Sequence[Row], measures: Sequence[str], note:
         for name in names
     ]
     lines = [cells[start : start + len(names)] for start in range(0, len(cells), len(names))]
-    return Table(
+    table = Table(
         title=f"{title}: difference from the method",
         columns=("", *(_words(name) for name in names)),
         rows=(
@@ -101,12 +104,13 @@ def _differences(title: str, rows: Sequence[Row], measures: Sequence[str], note:
             ("detectable", *found),
         ),
         notes=(
-            f"{note} A star: the "
-            f"sign-flip test's p is under {LEVEL:g} after Holm's correction over the table "
-            f"({len(tests)} tests). The last line is the true difference that the least sure of "
-            "the rows would find four times in five: less than that may be there unseen.",
+            f"{note} A star: the sign-flip test's p is under {LEVEL:g} after Holm's correction "
+            f"over the table ({len(tests)} tests). The last line is the true difference that the "
+            "least sure of the rows would find four times in five: less than that may be there "
+            "unseen.",
         ),
     )
+    return [table]
 
 
 def _words(name: str) -> str:
@@ -248,9 +252,10 @@ def _loss(title: str, rows: Sequence[Row]) -> list[Table]:
             "picture's, where the prompt names neither; *spill*: the same on tokens around it.",
         ),
     )
-    compared = [row for row in rows if "against_method" in row]
-    note = "Less the first adapter on the same rows."
-    return [shares, *([_differences(title, compared, MEASURES, note)] if compared else [])]
+    return [
+        shares,
+        *_differences(title, rows, MEASURES, "Less the first adapter on the same rows."),
+    ]
 
 
 def _strength(rows: Sequence[Row]) -> list[Table]:
@@ -357,7 +362,6 @@ def _several(rows: Sequence[Row]) -> list[Table]:
                 f"among so many, it reads {share:.3f} right in perfect pictures."
             )
     title = "Several subjects: whose looks are on whom (Section 4.3)"
-    compared = [row for row in measured if "against_method" in row]
     note = "Shares of the same pictures, less those on image rows with the rule `sum`."
     return [
         Table(
@@ -377,7 +381,7 @@ def _several(rows: Sequence[Row]) -> list[Table]:
             ),
             notes=tuple(notes),
         ),
-        *([_differences(title, compared, kinds, note)] if compared else []),
+        *_differences(title, measured, kinds, note),
         _harmony(measured),
     ]
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
+from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.provenance import write_png
 from dynaip.pipeline.subject import Subject
@@ -100,12 +101,9 @@ class FluxGenerator:
     def _run(
         self, pipe: Callable[..., Any], requests: Sequence[Request], **arguments: Any
     ) -> UInt8[np.ndarray, "b y x 3"]:
-        size = self.pipe.vae.config.sample_size
         pictures = pipe(
             [request.prompt for request in requests],
-            height=size,
-            width=size,
-            max_sequence_length=min(512, self.pipe.tokenizer_2.model_max_length),
+            **default_arguments(self.pipe),
             num_inference_steps=self.steps,
             guidance_scale=self.guidance,
             generator=[torch.Generator().manual_seed(request.seed) for request in requests],

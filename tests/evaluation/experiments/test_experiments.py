@@ -254,6 +254,11 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     for row in several:
         rule = row["name"].partition(", ")[2]
         assert ("against_method" in row) == (rule != "image, sum"), row["name"]
+        if rule == "image, sum":
+            method = row
+        for kind, test in row.get("against_method", {}).items():
+            less = row["outcomes"][kind] - method["outcomes"][kind]
+            assert test["difference"][0] == pytest.approx(less), (row["name"], kind)
     left, right = samples["shown"]["left"][0], samples["shown"]["right"][0]
     assert left != right
     for row in several:

@@ -21,16 +21,18 @@ from torch import Tensor
 from transformers import CLIPVisionModel
 
 from dynaip.adapter.config import BRANCHES
-from dynaip.evaluation.ablation import comparison_row
+from dynaip.evaluation.ablation import ratio_differences
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.generation import Use
 from dynaip.evaluation.miniature import Trial
-from dynaip.evaluation.statistics import Columns, cluster_bootstrap, compare, ratio
+from dynaip.evaluation.statistics import Columns, cluster_bootstrap, ratio
 from dynaip.evaluation.truth.references import copy_source, with_concepts
 from dynaip.hosts.flow import PromptEncoder, encode_pictures, flow_matching_error
 from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.miniature.toyland import Concept, Spec, caption, render, segment
+from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
+from dynaip.pipeline.subject import token_mask
 
 STREAM = 19
 # Where subjects take shape; with less noise the picture shows them by itself.
@@ -83,9 +85,9 @@ class NoisyTrials:
         ]
         pictures = [render(target, size) for target in targets]
         latents = encode_pictures(pipe.vae, stack_pictures([each.image for each in pictures]))
-        tokens = latents.shape[1]
+        grid = (round(latents.shape[1] ** 0.5),) * 2
         touched = [
-            render(_as(target, twin), size).masks.max(0) | picture.masks.max(0)
+            render(_as(target, twin), size).masks[0] | picture.masks[0]
             for target, twin, picture in zip(targets, twins, pictures, strict=True)
         ]
         noise = [
@@ -95,7 +97,7 @@ class NoisyTrials:
             for trial in trials
         ]
         # Texts as long as those that pictures are made with.
-        encode = PromptEncoder(pipe, min(512, pipe.tokenizer_2.model_max_length))
+        encode = PromptEncoder(pipe, default_arguments(pipe)["max_sequence_length"])
 
         def cut(specs: Sequence[Spec], concepts: Sequence[Concept]) -> UInt8[Tensor, "b 3 h w"]:
             shown = (_as(spec, concept) for spec, concept in zip(specs, concepts, strict=True))
@@ -113,8 +115,8 @@ class NoisyTrials:
                 "stranger": cut(sources, strangers),
                 "posed twin": cut(targets, twins),
             },
-            inside=np.stack([_shares(picture.masks.max(0), tokens) for picture in pictures]),
-            outside=np.stack([_shares(mask, tokens) == 0 for mask in touched]),
+            inside=np.stack([token_mask(picture.masks[0], grid) for picture in pictures]),
+            outside=np.stack([token_mask(mask, grid) == 0 for mask in touched]),
             clusters=np.array([repr(target.actors[0].concept) for target in targets]),
         )
 
@@ -138,13 +140,6 @@ def _twin(subject: Concept, stranger: Concept) -> Concept:
 def _unsaid(trial: Trial) -> str:
     rng = np.random.default_rng([STREAM, trial.seed, 1])
     return caption(trial.target, rng, name=("category",) if trial.named else ())
-
-
-def _shares(mask: Bool[ndarray, "y x"], tokens: int) -> Float[ndarray, " n"]:
-    """What part of each token's square of pixels a mask covers."""
-    side = round(tokens**0.5)
-    step = len(mask) // side
-    return mask.reshape(side, step, side, step).mean((1, 3)).ravel()
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
@@ -222,10 +217,7 @@ def _estimates(
         name: list(cluster_bootstrap(columns, clusters, ratio)) for name, columns in found.items()
     }
     if first is not None:
-        row["against_method"] = {
-            name: comparison_row(compare(columns, first[name], clusters, ratio))
-            for name, columns in found.items()
-        }
+        row["against_method"] = ratio_differences(found, first, clusters)
     return row
 
 

@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 
 from dynaip.adapter.attention import OVERLAPS
 from dynaip.adapter.config import Branches
-from dynaip.evaluation.ablation import comparison_row
+from dynaip.evaluation.ablation import ratio_differences
 from dynaip.evaluation.crops import Box
 from dynaip.evaluation.experiments.laboratory import Laboratory, Put, Row, as_text
 from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.generation import Generator, Request, Use
 from dynaip.evaluation.miniature import decoded
-from dynaip.evaluation.statistics import NOT_MEASURED, Columns, compare, mean_columns, ratio
+from dynaip.evaluation.statistics import NOT_MEASURED, Columns, mean_columns
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast, slots_of
 from dynaip.evaluation.truth.confusion import (
     LIGHT_ANGLES,
@@ -38,8 +38,6 @@ SHOWN = 8
 NAMED = ("category", "position", "scene")
 # A subject's place is the box of its mask and so much around it, as a share of the picture.
 ROOM = 0.04
-# The one thing that became of each picture, of `OUTCOMES`.
-Kinds = Shaped[np.ndarray, " b"]
 USES: Mapping[str, Use] = {
     **{f"image, {overlap}": Use(overlap=overlap) for overlap in OVERLAPS},
     "both, sum": Use(branches="both"),
@@ -165,24 +163,27 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                 branches: _alone(laboratory, finder, groups, put(Use(branches=branches)), yardstick)
                 for branches in ways
             }
-            method: Kinds | None = None
+            method: dict[str, Columns] = {}
             for name, use in USES.items():
                 way = put(use)
                 together = _seen(laboratory, finder, groups, way, yardstick)
-                kinds = np.array(outcomes(together, yardstick.confusions, yardstick.thresholds))
-                against = {} if method is None else _differences(kinds, method, together.clusters)
-                method = kinds if method is None else method
-                yield {
+                kinds = _outcomes(together, yardstick)
+                row: Row = {
                     "name": f"{count} subjects, {name}",
                     "variant": laboratory.first,
                     **way.identity,
                     "subjects": count,
                     "pictures": len(groups),
                     "ceilings": dict(yardstick.ceilings),
-                    "outcomes": {kind: float((kinds == kind).mean()) for kind in OUTCOMES},
+                    "outcomes": {
+                        kind: float(columns[:, 0].mean()) for kind, columns in kinds.items()
+                    },
                     **_measures(together, alone[use.branches], yardstick),
-                    **against,
                 }
+                if method:
+                    row["against_method"] = ratio_differences(kinds, method, together.clusters)
+                method = method or kinds
+                yield row
         yield _samples(laboratory, asked[COUNTS[0]][:SHOWN], put)
 
 
@@ -205,17 +206,10 @@ def _samples(laboratory: Laboratory, groups: Sequence[Group], put: Put) -> Row:
     }
 
 
-def _differences(kinds: Kinds, method: Kinds, clusters: Shaped[np.ndarray, " b"]) -> Row:
-    """How much more often each outcome is than with the method's own way, on the same groups."""
-
-    def columns(of: Kinds, kind: str) -> Columns:
-        return mean_columns((of == kind).astype(float))
-
-    tests = {
-        kind: compare(columns(kinds, kind), columns(method, kind), clusters, ratio)
-        for kind in OUTCOMES
-    }
-    return {"against_method": {kind: comparison_row(test) for kind, test in tests.items()}}
+def _outcomes(cast: Cast, yardstick: Yardstick) -> dict[str, Columns]:
+    """Columns of each outcome's share: one thing becomes of each picture."""
+    became = np.array(outcomes(cast, yardstick.confusions, yardstick.thresholds))
+    return {kind: mean_columns((became == kind).astype(float)) for kind in OUTCOMES}
 
 
 def _measures(cast: Cast, alone: Sequence[Cast], yardstick: Yardstick) -> Row:
