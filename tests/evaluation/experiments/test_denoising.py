@@ -172,9 +172,12 @@ def test_variants_are_compared_on_the_rows_that_they_were_trained_on(
     lab: Laboratory, model: Path
 ) -> None:
     tiny.adapter(train_branches="image").save_pretrained(model / "image-branch")
-    named = {"full": model / "adapter", "image-branch": model / "image-branch"}
-    *own, other = denoising.run(dataclasses.replace(lab, adapters=named))
+    folders = {"full": "adapter", "add": "add", "image-branch": "image-branch"}
+    named = {name: model / folder for name, folder in folders.items()}
+    *rows, other = denoising.run(dataclasses.replace(lab, adapters=named))
+    own, added = rows[: len(BRANCHES)], rows[len(BRANCHES) :]
     assert all("against_method" not in row for row in own)
+    assert all("against_method" in row for row in added)
     assert (other["variant"], other["name"]) == ("image-branch", "image")
     for name in MEASURES:
         difference = other["against_method"][name]["difference"][0]

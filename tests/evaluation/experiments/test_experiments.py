@@ -329,6 +329,27 @@ def test_as_many_subjects_as_cannot_be_read_are_said_to_be(
     assert page.count("| 2 subjects, ") == 2 * 4
 
 
+def test_outcomes_are_tested_against_the_methods_own_way(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of the first way are right, of the others one subject is missing."""
+    monkeypatch.setattr("dynaip.evaluation.experiments.several.MEASURABLE", 0.0)
+    became = iter(["correct", *["omission"] * 3] * 2)
+    monkeypatch.setattr(
+        "dynaip.evaluation.experiments.several.outcomes",
+        lambda cast, *_: [next(became)] * len(cast.present),
+    )
+    config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
+    *rows, _ = EXPERIMENTS["several"](laboratory(model, tmp_path, Probe(config), 2))
+    for row in rows:
+        if row["name"].endswith("image, sum"):
+            assert row["outcomes"]["correct"] == 1
+            assert "against_method" not in row
+        else:
+            less = {kind: each["difference"][0] for kind, each in row["against_method"].items()}
+            assert less == dict.fromkeys(less, 0) | {"correct": -1, "omission": 1}
+
+
 def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:
     config = ProbeConfig(values=probed_values(), size=SIZE, widths=(4, 4))
     lab = laboratory(model, tmp_path, Probe(config), 2)
