@@ -72,7 +72,8 @@ def experiment(
     from dynaip.evaluation.generation import hash_weights
     from dynaip.evaluation.probe import Probe
 
-    chosen = list(EXPERIMENTS) if names == ["all"] else names
+    everything = names == ["all"]
+    chosen = list(EXPERIMENTS) if everything else names
     if unknown := [name for name in chosen if name not in EXPERIMENTS]:
         raise ValueError(
             f"There is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}, or all."
@@ -80,7 +81,10 @@ def experiment(
     folder = model or miniature_folder()
     folders = named_folders("--adapter", adapters) or shipped_adapters(folder)
     alike = named_folders("--variant", variants) or shipped_variants(folder)
-    if "ablation" in chosen and not alike:
+    if everything and not alike:
+        chosen.remove("ablation")
+        typer.echo("The ablation is left out: there are no adapters for it.", err=True)
+    elif "ablation" in chosen and not alike:
         raise ValueError(
             f"There are no adapters in {folder / 'variants'} for the ablation; train some with "
             "`dynaip train --recipe miniature-ablation --variant NAME` and give each as --variant "
