@@ -1,11 +1,19 @@
-"""Recipes: TOML files, a person's own or those that come with a package in its `recipes` folder."""
+"""Recipes: TOML files, a person's own or those that come with a package in its `recipes` folder.
+
+Their tables become dataclasses that are strict about names and types.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
+import typing
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+Settings = TypeVar("Settings")
 
 
 def read_recipe(package: str, name_or_path: str) -> dict[str, Any]:
@@ -34,3 +42,56 @@ def shipped_recipes(package: str) -> list[str]:
     """Names of the recipes that come with a package."""
     names = (entry.name for entry in (resources.files(package) / "recipes").iterdir())
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+
+
+def from_table(cls: type[Settings], values: Mapping[str, Any], name: str) -> Settings:
+    """A dataclass from a recipe's table; lists become tuples.
+
+    Args:
+        cls: The dataclass.
+        values: The table.
+        name: What sentences call its entries, such as "training settings".
+
+    Raises:
+        ValueError: An entry is unknown, a required one is missing, or a value is refused.
+    """
+    fields = dataclasses.fields(typing.cast(Any, cls))
+    if unknown := sorted(set(values) - {field.name for field in fields}):
+        raise ValueError(f"Unknown {name}: {', '.join(unknown)}.")
+    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if missing := sorted(required - set(values)):
+        raise ValueError(f"Missing {name}: {', '.join(missing)}.")
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    check_types(cls, given, f"the {name}")
+    return cls(**given)
+
+
+def check_types(cls: type, values: Mapping[str, Any], where: str) -> None:
+    """Strict about a dataclass's values: no texts for numbers, no booleans for whole ones.
+
+    Args:
+        cls: Has fields of texts, numbers, booleans, literals and tuples of whole numbers.
+        values: Some or all of them.
+        where: What the sentence calls them, such as "the adapter's config".
+
+    Raises:
+        ValueError: A value is of another type than its field.
+    """
+    types = typing.get_type_hints(cls)
+    for name, value in values.items():
+        expected = types[name]
+        origin = typing.get_origin(expected)
+        if origin is Literal:
+            fits = value in typing.get_args(expected)
+            wanted = "one of " + ", ".join(map(repr, typing.get_args(expected)))
+        elif origin is tuple:
+            fits = isinstance(value, tuple) and all(type(item) is int for item in value)
+            wanted = "a list of whole numbers"
+        else:
+            fits = type(value) is expected or (expected is float and type(value) is int)
+            wanted = _WORDS[expected]
+        if not fits:
+            raise ValueError(f"{name} in {where} is {wanted}; got {value!r}.")
+
+
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

@@ -66,6 +66,13 @@ def test_repeats_are_in_diffusers_order():
     assert torch.equal(repeated.keys[0][2], make(seed=2).keys[0][0])
 
 
+def test_what_the_samples_share_is_repeated_with_them():
+    pair = ImagePrompt.stack([make(seed=1), make(seed=2)])
+    repeated = pair.with_scale(0.5).with_mask(torch.ones(1, 3)).repeat_interleave(2)
+    assert repeated.block(0).image_weight.shape == (4, 1, 3)
+    assert repeated.block(0).text_weight.shape[0] == 4
+
+
 def test_scales_by_subject_and_block():
     both = ImagePrompt.join([make(seed=1), make(seed=2)])
     assert both.with_scale(0.5).scale[0, :, 0].tolist() == [0.5, 0.5]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from dynaip.data.folder import FolderPairs
+from dynaip.pictures import read_reference
 
 
 @pytest.fixture
@@ -43,6 +44,17 @@ def test_pictures_are_cut_and_references_padded_on_white(folder: Path) -> None:
     assert (pair["reference"][:, :7] == 255).all()
     assert (pair["reference"][0, 16] == 255).all()
     assert pair["prompt"] == f"toy {np.unique(pair['image'])[-1] // 40}"
+
+
+def test_references_are_those_of_inference(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    # Prompts may hold what other readers take for the end of a line.
+    row = {"image": "a.png", "reference": "a.png", "prompt": "a \u2028 toy, été"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+    pair = FolderPairs(tmp_path, 0, 16, 24)[0]
+    assert np.array_equal(pair["reference"], np.asarray(read_reference(tmp_path / "a.png", 24)))
+    assert pair["prompt"] == row["prompt"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -76,6 +77,13 @@ def test_the_picture_is_untouched_and_readable_elsewhere(saved: Path) -> None:
         assert picture.getpixel((0, 0)) == (255, 0, 0)
         assert picture.info["parameters"].startswith(SETTINGS.prompt)
         assert "Seed: 7, Size: 64x48" in picture.info["parameters"]
+
+
+def test_a_seed_of_zero_is_readable_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    save_picture(Image.new("RGB", (4, 4)), path, dataclasses.replace(SETTINGS, seed=0, guidance=0))
+    with Image.open(path) as picture:
+        assert "Guidance: 0, Seed: 0, Size" in picture.info["parameters"]
 
 
 def test_a_picture_without_settings_is_said(tmp_path: Path) -> None:

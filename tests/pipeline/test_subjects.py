@@ -109,6 +109,14 @@ def test_subjects_may_differ_in_views(personal: Any) -> None:
     np.testing.assert_allclose(draw(personal, subjects=pair), alone, atol=1e-5)
 
 
+def test_prompts_may_differ_in_views(personal: Any) -> None:
+    each = [[Subject([RED, NOISE])], [Subject(RED)]]
+    prompt = personal._encode(each, None, "sum").prompt
+    two, one = (personal.encode(subjects).prompt for subjects in each)
+    torch.testing.assert_close(prompt.keys[0][:1], two.keys[0])
+    torch.testing.assert_close(prompt.keys[0][1:], torch.cat([one.keys[0]] * 2, dim=3))
+
+
 def test_encoded_once_used_often(personal: Any) -> None:
     subjects = [Subject(RED, mask="left"), Subject(NOISE, start=0.5)]
     once = personal.encode(subjects, GRID)
@@ -135,14 +143,26 @@ def test_a_card_stands_for_its_picture(personal: Any, tmp_path: Path) -> None:
     )
 
 
-def test_offloaded_weights_come_and_go() -> None:
-    pipe, adapter = tiny.pipeline(), tiny.adapter().requires_grad_(False)
+def test_offloaded_weights_come_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The adapter's, and those of an encoder that the pipeline has not."""
+    tiny.image_encoder().save_pretrained(tmp_path)
+    pipe = tiny.pipeline()
+    pipe.image_encoder = None
+    adapter = tiny.adapter(encoder=str(tmp_path)).requires_grad_(False)
     with adapter.attach(pipe) as personal:
         expected = draw(personal, subjects=[Subject(RED)])
     with adapter.attach(pipe, offload=True) as personal:
         np.testing.assert_array_equal(draw(personal, subjects=[Subject(RED)]), expected)
-        assert isinstance(personal.encode([Subject(RED)]).prompt, ImagePrompt)
-    assert {parameter.device.type for parameter in adapter.parameters()} == {"cpu"}
+        moved = []
+        monkeypatch.setattr(
+            torch.nn.Module,
+            "to",
+            lambda module, *where, **how: moved.append((type(module).__name__, *where)) or module,
+        )
+        monkeypatch.setattr("dynaip.pipeline.references.execution_device", lambda pipe: "there")
+        assert isinstance(personal.encode([Subject(RED)], GRID).prompt, ImagePrompt)
+    parts = ("DynaIPAdapter", "CLIPVisionModel")
+    assert moved == [(part, where) for where in ("there", "cpu") for part in parts]
 
 
 def test_the_unconditional_pass_may_see_a_reference(personal: Any) -> None:

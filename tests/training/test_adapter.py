@@ -139,3 +139,21 @@ def test_training_makes_the_reference_count(tmp_path: Path) -> None:
     assert loaded.config == made.adapter.config
     sheet = Image.open(tmp_path / "samples" / "step-00000060.png")
     assert sheet.size == (8 * tiny.SIZE, 4 * tiny.SIZE)
+
+
+def test_a_base_in_bf16_trains_and_draws(tmp_path: Path) -> None:
+    """As on accelerators: the frozen parts in bf16, what is trained in fp32."""
+    base = tiny.pipeline().to(torch.bfloat16)
+    made = AdapterTask(base, DynaIPAdapter(tiny.config()), Colours)
+    config = TrainingConfig(
+        steps=2, batch_size=4, precision="bf16", workers=0, sample_every=1, diagnose_every=1
+    )
+    train(made, config, tmp_path)
+    assert {p.dtype for p in made.adapter.parameters()} == {torch.float32}
+    assert len(list((tmp_path / "samples").iterdir())) == 2
+
+
+@pytest.mark.parametrize("shares", [(-0.1, 0.0, 0.0), (0.5, 0.5, 0.5), (float("nan"), 0.0, 0.0)])
+def test_drops_are_probabilities(shares: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="sum of at most 1"):
+        Drops(text=shares[0], image=shares[1], both=shares[2])

@@ -165,6 +165,9 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
     train(Regression(), longer, tmp_path / "one-go")
     two, one = exported(tmp_path / "two-goes"), exported(tmp_path / "one-go")
     assert all(torch.equal(one[name], two[name]) for name in one)
+    with pytest.raises(CheckpointError, match="at step 10 already, past the 8"):
+        train(Regression(), CONFIG, tmp_path / "two-goes")
+    assert json.loads((tmp_path / "two-goes" / "run.json").read_text())["config"]["steps"] == 10
 
 
 def test_a_cooldown_falls_to_zero_over_its_share_of_the_steps() -> None:
@@ -294,6 +297,29 @@ def test_unknown_settings_are_refused() -> None:
         TrainingConfig.from_dict({"steps": 1})
     with pytest.raises(ValueError, match="schedule"):
         TrainingConfig(steps=1, batch_size=1, schedule="linear")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": "100"}, "steps in the training settings is a whole number; got '100'"),
+        ({"steps": 1.5}, "steps in the training settings is a whole number"),
+        ({"learning_rate": "1e-3"}, "learning_rate in the training settings is a number"),
+        ({"learning_rate": float("nan")}, "learning_rate must be at least 0"),
+        ({"compile": 1}, "true or false"),
+        ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
+    ],
+)
+def test_bad_settings_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig.from_dict({"steps": 1, "batch_size": 1} | change)
+
+
+def test_what_is_compiled_is_the_tasks_own_choice(tmp_path: Path) -> None:
+    task, asked = Regression(), []
+    task.compile = lambda **settings: asked.append(settings)
+    train(task, dataclasses.replace(CONFIG, compile=True), tmp_path)
+    assert asked == [{"dynamic": False}]
 
 
 def test_a_run_is_diagnosed_at_its_intervals_and_at_its_end(tmp_path: Path) -> None:

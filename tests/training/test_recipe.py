@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -38,6 +40,7 @@ def test_flux_recipe_is_the_papers() -> None:
         assert (stage.batch_size, stage.learning_rate, stage.weight_decay) == (16, 2e-5, 1e-4)
         assert stage.schedule == "cosine"
     assert DynaIPConfig(**recipe["adapter"]) == DynaIPConfig.flux_dev()
+    assert recipe["gradient_checkpointing"]
 
 
 @pytest.mark.parametrize(
@@ -57,13 +60,49 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> N
         load_recipe("flux2")
 
 
+def tiny_recipe(**changes: object) -> dict[str, Any]:
+    adapter = {**dataclasses.asdict(tiny.config()), "layers": list(tiny.config().layers)}
+    data = {"source": "toyland", "pool": 4}
+    return load_recipe("miniature") | {"data": data, "adapter": adapter | changes}
+
+
+def test_a_base_without_image_encoder_gets_the_adapters(tmp_path: Path) -> None:
+    """As FLUX.1-dev."""
+    tiny.image_encoder().save_pretrained(tmp_path)
+    base = tiny.pipeline()
+    base.image_encoder = None
+    task = build_task(tiny_recipe(encoder=str(tmp_path)), 1, base)
+    assert not any(p.requires_grad for p in task.image_encoder.parameters())
+    assert task.dataset(0)[0]["reference"].shape == (16, 16, 3)
+    base.image_encoder = None
+    with pytest.raises(ValueError, match=r"image encoder .*nowhere cannot be loaded"):
+        build_task(tiny_recipe(encoder=str(tmp_path / "nowhere")), 1, base)
+
+
+def test_gradient_checkpointing_is_the_recipes_choice() -> None:
+    for asked in (False, True):
+        task = build_task(tiny_recipe() | {"gradient_checkpointing": asked}, 1, tiny.pipeline())
+        assert task.transformer.gradient_checkpointing == asked
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "message"),
+    [
+        ("adapter", {"depth": 3}, "Unknown adapter settings: depth"),
+        ("adapter", {"branches": "imag"}, "branches in the adapter settings is one of 'image'"),
+        ("drops", {"texts": 0.1}, "Unknown drops: texts"),
+        ("drops", {"text": "0.1"}, "text in the drops is a number"),
+    ],
+)
+def test_a_wrong_table_is_refused(table: str, values: dict[str, Any], message: str) -> None:
+    recipe = tiny_recipe()
+    recipe[table] = {**recipe[table], **values}
+    with pytest.raises(ValueError, match=message):
+        build_task(recipe, 1, tiny.pipeline())
+
+
 def test_an_unknown_source_of_pairs_is_refused() -> None:
-    recipe = load_recipe("miniature") | {"data": {"source": "cloud"}, "adapter": {}}
-    recipe["adapter"] = {
-        key: value
-        for key, value in tiny.config().to_dict().items()
-        if key not in ("format", "version")
-    }
+    recipe = tiny_recipe() | {"data": {"source": "cloud"}}
     with pytest.raises(ValueError, match="toyland or folder"):
         build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4, "captions": 1}

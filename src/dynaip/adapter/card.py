@@ -69,7 +69,7 @@ class SubjectCard:
         if self.adapter_sha256 != fusion_sha256(adapter):
             raise ValueError(
                 "This card was encoded with another adapter, whose experts speak another "
-                "language; encode the picture again with this one (`dynaip encode`)."
+                "language, or with this one in fp16; encode the picture again (`dynaip encode`)."
             )
 
     def to(self, tensor: Tensor) -> SubjectCard:
@@ -174,7 +174,11 @@ def encode_foreign_card(adapter: ForeignAdapter, embeds: Float[Tensor, "b d"]) -
 
 
 def fusion_sha256(adapter: DynaIPAdapter | ForeignAdapter) -> str:
-    """SHA-256 of the weights that make tokens, rounded to bf16: precision does not change it."""
+    """SHA-256 of the weights that make tokens, rounded to bf16.
+
+    The same adapter has the same in fp32 and in bf16; in fp16, which rounds in other places, it has
+    one of its own.
+    """
     maker = adapter.image_proj if isinstance(adapter, ForeignAdapter) else adapter.fusion
     state = maker.state_dict()
     return storage.digest({name: t.detach().cpu().bfloat16() for name, t in state.items()})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from dynaip.adapter.fusion import Fusion
+from dynaip.recipes import check_types
 
 FORMAT = "dynaip-adapter"
 VERSION = 1
@@ -130,8 +130,7 @@ class DynaIPConfig:
             raise ValueError(f"The adapter's config lacks: {', '.join(missing)}.")
         if isinstance(given["layers"], list):
             given["layers"] = tuple(given["layers"])
-        for name, value in given.items():
-            _check_type(name, value, _TYPES[name])
+        check_types(cls, given, "the adapter's config")
         return cls(**given)
 
     def to_json(self) -> str:
@@ -152,24 +151,3 @@ class DynaIPConfig:
         if not isinstance(values, dict):
             raise ValueError("The adapter's config is not a JSON object.")
         return cls.from_dict(values)
-
-
-_TYPES: dict[str, Any] = typing.get_type_hints(DynaIPConfig)
-
-
-def _check_type(name: str, value: object, expected: Any) -> None:
-    """Strict about JSON: no strings for numbers, no booleans for integers."""
-    origin = typing.get_origin(expected)
-    if origin is Literal:
-        fits = value in typing.get_args(expected)
-        wanted = "one of " + ", ".join(map(repr, typing.get_args(expected)))
-    elif origin is tuple:
-        fits = isinstance(value, tuple) and all(type(item) is int for item in value)
-        wanted = "a list of whole numbers"
-    else:
-        fits = type(value) is expected or (expected is float and type(value) is int)
-        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[
-            expected
-        ]
-    if not fits:
-        raise ValueError(f"{name} in the adapter's config is {wanted}; got {value!r}.")

@@ -236,7 +236,8 @@ class ImagePrompt:
 
     def repeat_interleave(self, times: int) -> ImagePrompt:
         """Each sample `times` over, in the order of diffusers' `num_images_per_prompt`."""
-        return self._map_batch(lambda tensor: tensor.repeat_interleave(times, dim=0))
+        each = self.expand(self.batch)
+        return each._map_batch(lambda tensor: tensor.repeat_interleave(times, dim=0))
 
     def expand(self, batch: int) -> ImagePrompt:
         """A prompt of batch 1 for `batch` samples, without copying; else unchanged."""

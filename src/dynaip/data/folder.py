@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
-from dynaip.pictures import PictureError, on_white, open_picture
+from dynaip.pictures import PictureError, on_white, open_picture, square
 
 FIELDS = ("image", "reference", "prompt")
 
@@ -26,7 +26,8 @@ class FolderPairs(Dataset[dict[str, Any]]):
         folder: Holds `metadata.jsonl` and the pictures.
         seed: Seed of the order.
         size: Side of the picture in pixels; it is scaled to cover the square and cut at the middle.
-        reference_size: Side of the reference; it is scaled to fit and padded with white, never cut.
+        reference_size: Side of the reference, made square as at inference: it is scaled to fit and
+            padded with white, never cut.
 
     Raises:
         ValueError: The list is missing, empty, or a row is not of this form.
@@ -43,14 +44,11 @@ class FolderPairs(Dataset[dict[str, Any]]):
         row = self.rows[order[place]]
         picture = self._open(row["image"])
         reference = self._open(row["reference"])
-        side = (self.reference_size, self.reference_size)
         return {
             "image": np.asarray(
                 ImageOps.fit(picture, (self.size, self.size), Image.Resampling.LANCZOS)
             ),
-            "reference": np.asarray(
-                ImageOps.pad(reference, side, Image.Resampling.LANCZOS, color="white")
-            ),
+            "reference": np.asarray(square(reference, self.reference_size)),
             "prompt": row["prompt"],
         }
 
@@ -67,14 +65,17 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise ValueError(f"There are no pairs: {path} does not exist.")
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"Line {number} of {path} is not JSON: {error}.") from error
-        if not isinstance(row, dict) or any(not isinstance(row.get(f), str) for f in FIELDS):
-            raise ValueError(f"Line {number} of {path} must have the texts {', '.join(FIELDS)}.")
-        rows.append(row)
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"Line {number} of {path} is not JSON: {error}.") from error
+            if not isinstance(row, dict) or any(not isinstance(row.get(f), str) for f in FIELDS):
+                raise ValueError(
+                    f"Line {number} of {path} must have the texts {', '.join(FIELDS)}."
+                )
+            rows.append(row)
     if not rows:
         raise ValueError(f"{path} lists no pairs.")
     return rows

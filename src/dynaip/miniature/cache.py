@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from dynaip.adapter import storage
 from dynaip.miniature import toyland
 
 
@@ -43,12 +44,12 @@ class PictureCache:
 
 def _open(path: Path, shape: tuple[int, ...]) -> np.memmap:
     if not path.is_file():
-        empty = np.lib.format.open_memmap(
-            path.with_suffix(".partial"), mode="w+", dtype=np.uint8, shape=shape
-        )
-        del empty
-        path.with_suffix(".partial").replace(path)
+        storage.replace(path, lambda partial: _write_zeros(partial, shape))
     return np.lib.format.open_memmap(path, mode="r+")
+
+
+def _write_zeros(path: Path, shape: tuple[int, ...]) -> None:
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
 
 
 def _fingerprint(size: int) -> str:

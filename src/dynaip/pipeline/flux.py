@@ -20,6 +20,7 @@ from transformers import CLIPVisionModel
 from dynaip.adapter.attention import Overlap, resolve_overlap
 from dynaip.adapter.card import SubjectCard
 from dynaip.adapter.config import Branches
+from dynaip.adapter.fusion import FusedTokens
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flux import attach
@@ -240,26 +241,7 @@ class PersonalPipeline:
                 given are no subjects.
         """
         _check_subjects(subjects)
-        resolve_overlap(torch.ones(1, 1, 1), overlap)
-        if not subjects:
-            levels = len(self.adapter.config.layers)
-            return Conditioning(ImagePrompt.empty(), torch.zeros(1, 0, levels))
-        with self._references.on_device():
-            fused = [self._references.fuse(subject) for subject in subjects]
-            tokens = side_by_side([each.tokens for each in fused])
-            prompts = [self.adapter.project(each) for each in tokens]
-        masks = resolve_places([subject.mask for subject in subjects])
-        prompts = [
-            self._placed(prompt, subject, mask, grid)
-            for prompt, subject, mask in zip(prompts, subjects, masks, strict=True)
-        ]
-        prompt = dataclasses.replace(ImagePrompt.join(prompts), overlap=overlap)
-        coefficients = [each.coefficients.float().mean(0, keepdim=True).cpu() for each in fused]
-        transformer = self.attachment.transformer
-        return Conditioning(
-            prompt.to(execution_device(self.pipe), transformer.dtype),
-            torch.stack(coefficients, dim=1),
-        )
+        return self._encode([subjects], grid, overlap)
 
     @torch.no_grad()
     def encode_card(self, subject: Subject, *, fused: bool = False) -> SubjectCard:
@@ -311,12 +293,56 @@ class PersonalPipeline:
             raise ValueError(
                 f"Subjects were given for {len(each)} prompts; give as many prompts, in a list."
             )
-        parts = [self.encode(own, grid, overlap) for own in each]
-        together = ImagePrompt.stack([part.prompt for part in parts])
+        for own in each:
+            _check_subjects(own)
+        together = self._encode(each, grid, overlap)
+        pictures = arguments.get("num_images_per_prompt", 1)
+        return together._replace(prompt=together.prompt.repeat_interleave(pictures))
+
+    def _encode(
+        self, pictures: Sequence[Sequence[Subject]], grid: Grid | None, overlap: Overlap
+    ) -> Conditioning:
+        """The subjects of each picture of a batch, all of them with equally many tokens."""
+        resolve_overlap(torch.ones(1, 1, 1), overlap)
+        with self._references.on_device():
+            fused = [[self._references.fuse(each) for each in own] for own in pictures]
+            tokens = iter(side_by_side([each.tokens for own in fused for each in own]))
+            projected = [[self.adapter.project(next(tokens)) for _ in own] for own in fused]
+        prompts = [
+            self._together(own, subjects, grid, overlap)
+            for own, subjects in zip(projected, pictures, strict=True)
+        ]
+        coefficients = [self._coefficients(own) for own in fused]
         return Conditioning(
-            together.repeat_interleave(arguments.get("num_images_per_prompt", 1)),
-            torch.cat([part.coefficients for part in parts]),
+            ImagePrompt.stack(prompts).to(
+                execution_device(self.pipe), self.attachment.transformer.dtype
+            ),
+            torch.cat(coefficients),
         )
+
+    def _together(
+        self,
+        prompts: Sequence[ImagePrompt],
+        subjects: Sequence[Subject],
+        grid: Grid | None,
+        overlap: Overlap,
+    ) -> ImagePrompt:
+        """One picture's projected subjects, each in its place."""
+        if not prompts:
+            return ImagePrompt.empty()
+        masks = resolve_places([subject.mask for subject in subjects])
+        placed = [
+            self._placed(prompt, subject, mask, grid)
+            for prompt, subject, mask in zip(prompts, subjects, masks, strict=True)
+        ]
+        return dataclasses.replace(ImagePrompt.join(placed), overlap=overlap)
+
+    def _coefficients(self, fused: Sequence[FusedTokens]) -> Float[Tensor, "1 s l"]:
+        """Of each subject, the mean over its views."""
+        if not fused:
+            return torch.zeros(1, 0, len(self.adapter.config.layers))
+        each = [one.coefficients.float().mean(0, keepdim=True).cpu() for one in fused]
+        return torch.stack(each, dim=1)
 
     def _negative(
         self, given: Negative | None, arguments: dict[str, Any], overlap: Overlap

@@ -331,4 +331,6 @@ def _readable(settings: Settings) -> str:
         "Branches": settings.branches,
         "References": "; ".join(subject.name for subject in settings.subjects),
     }
-    return f"{settings.prompt}\n" + ", ".join(f"{k}: {v}" for k, v in line.items() if v)
+    return f"{settings.prompt}\n" + ", ".join(
+        f"{k}: {v}" for k, v in line.items() if v not in (None, "")
+    )

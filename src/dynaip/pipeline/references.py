@@ -11,10 +11,11 @@ import torch
 from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPVisionModel
 
 from dynaip.adapter.card import SubjectCard, encode_card
+from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.features import tap_features
 from dynaip.adapter.fusion import FusedTokens
 from dynaip.adapter.model import DynaIPAdapter
@@ -31,7 +32,8 @@ class ReferenceReader:
 
     Attributes:
         adapter: The adapter.
-        offload: Whether its weights stay on the CPU but while `on_device` lasts.
+        offload: Whether its weights, and those of an encoder that is loaded here, stay on the CPU
+            but while `on_device` lasts.
     """
 
     def __init__(
@@ -43,20 +45,23 @@ class ReferenceReader:
     ) -> None:
         self._pipe, self.adapter, self.offload = pipe, adapter, offload
         self._image_encoder = image_encoder or getattr(pipe, "image_encoder", None)
+        self._offloaded: list[nn.Module] = [adapter]
         if offload:
             adapter.to("cpu")
 
     @contextlib.contextmanager
     def on_device(self) -> Iterator[None]:
-        """The adapter where the pipeline computes, if it is not left where it is."""
+        """What is offloaded where the pipeline computes, if it is not left where it is."""
         if not self.offload:
             yield
             return
-        self.adapter.to(execution_device(self._pipe))
+        for module in self._offloaded:
+            module.to(execution_device(self._pipe))
         try:
             yield
         finally:
-            self.adapter.to("cpu")
+            for module in self._offloaded:
+                module.to("cpu")
 
     def fuse(self, subject: Subject) -> FusedTokens:
         """Tokens and coefficients of every view of a subject: "v n d" and "v l".
@@ -96,17 +101,30 @@ class ReferenceReader:
 
     def _encoder(self) -> CLIPVisionModel:
         if self._image_encoder is None:
-            name = self.adapter.config.encoder
             weight = next(self.adapter.parameters())
-            try:
-                encoder = CLIPVisionModel.from_pretrained(name, dtype=weight.dtype)
-            except UNREADABLE as error:
-                raise ValueError(
-                    f"The adapter's image encoder {name} cannot be loaded; download it, or give "
-                    "one as `image_encoder`."
-                ) from error
-            self._image_encoder = cast(Any, encoder).to(weight.device).eval()
-        return cast(CLIPVisionModel, self._image_encoder)
+            self._image_encoder = load_image_encoder(self.adapter.config, weight)
+            self._offloaded.append(self._image_encoder)
+        return self._image_encoder
+
+
+def load_image_encoder(config: DynaIPConfig, like: Tensor) -> CLIPVisionModel:
+    """The image encoder that an adapter's config names, which FLUX pipelines do not have.
+
+    Args:
+        config: The adapter's.
+        like: Has the precision and device that it is loaded in.
+
+    Raises:
+        ValueError: It is neither a folder here nor to be had from the hub.
+    """
+    try:
+        encoder = CLIPVisionModel.from_pretrained(config.encoder, dtype=like.dtype)
+    except UNREADABLE as error:
+        raise ValueError(
+            f"The adapter's image encoder {config.encoder} cannot be loaded; download it, or give "
+            "one as `image_encoder`."
+        ) from error
+    return cast(Any, encoder).to(like.device).eval()
 
 
 def execution_device(pipe: DiffusionPipeline) -> torch.device:

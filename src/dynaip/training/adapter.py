@@ -42,6 +42,11 @@ class Drops:
     image: float = 0.05
     both: float = 0.05
 
+    def __post_init__(self) -> None:
+        shares = (self.text, self.image, self.both)
+        if not all(share >= 0 for share in shares) or not sum(shares) <= 1:
+            raise ValueError(f"The drops are probabilities of a sum of at most 1; got {shares}.")
+
     def draw(self, rng: np.random.Generator) -> tuple[bool, bool]:
         """Whether this sample loses its text, and its image."""
         chance = rng.random()
@@ -179,7 +184,9 @@ class AdapterTask(nn.Module):
 
     def _features(self, references: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "l b n d"]:
         hidden_states = encode_references(self.image_encoder, references)
-        return tap_features(hidden_states, self.adapter.config.layers)
+        features = tap_features(hidden_states, self.adapter.config.layers)
+        # The base's precision, which may be lower than that of what is trained.
+        return features.to(next(self.adapter.parameters()))
 
     def _error(self, batch: dict[str, Any], prompt: ImagePrompt) -> Float[Tensor, " b"]:
         latents, noise = encode_pictures(self.vae, batch["images"]), batch["noise"]

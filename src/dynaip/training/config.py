@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dynaip.recipes import from_table
+
 # Fields that may differ between a checkpoint and the run that resumes it: they change when a run
 # stops, how fast it goes and what it writes, not what it computes at a step. (Once the rate has
 # begun to fall, where the run stops does change a step: see `decay_begins`.)
@@ -22,6 +24,21 @@ FREE_ON_RESUME = frozenset(
         "workers",
     }
 )
+# Numbers by the least that they may be.
+LEAST: dict[int, tuple[str, ...]] = {
+    1: ("steps", "batch_size", "log_every", "checkpoints_kept"),
+    0: (
+        "learning_rate",
+        "weight_decay",
+        "warmup_steps",
+        "max_grad_norm",
+        "seed",
+        "diagnose_every",
+        "sample_every",
+        "checkpoint_minutes",
+        "workers",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,9 +91,10 @@ class TrainingConfig:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "checkpoints_kept"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for least, names in LEAST.items():
+            for name in names:
+                if not getattr(self, name) >= least:
+                    raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
         for name, allowed in (
             ("optimizer", ("adamw", "muon")),
             ("schedule", ("constant", "cosine")),
@@ -98,14 +116,9 @@ class TrainingConfig:
         """Builds the config from a TOML table.
 
         Raises:
-            ValueError: A key is unknown or a required one is missing.
+            ValueError: A key is unknown, a required one is missing, or a value is refused.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ValueError(f"Unknown training settings: {', '.join(unknown)}.")
-        if missing := sorted({"steps", "batch_size"} - set(values)):
-            raise ValueError(f"Missing training settings: {', '.join(missing)}.")
-        return cls(**values)
+        return from_table(cls, values, "training settings")
 
     @property
     def decay_begins(self) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import time
 import warnings
@@ -24,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from dynaip.adapter import storage
 from dynaip.numerics import quick_in_bf16
 from dynaip.training import checkpoint as ckpt
 from dynaip.training.config import FREE_ON_RESUME, TrainingConfig
@@ -72,7 +72,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     """
     # accelerate knows one precision a process, and stages that follow one another differ in it.
     accelerator = Accelerator(mixed_precision="no")
-    config = _with_precision(config, folder, accelerator.device)
+    config = with_precision(config, folder, accelerator.device)
     if config.batch_size % accelerator.num_processes:
         raise ValueError(
             f"batch_size {config.batch_size} cannot be split over {accelerator.num_processes} "
@@ -85,7 +85,10 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
 
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = folder / "checkpoints"
-    _claim_folder(folder, config, identity or {})
+    claim = _checked_claim(folder, config, identity or {})
+    if accelerator.is_main_process:
+        storage.replace(folder / "run.json", lambda partial: partial.write_text(claim))
+    accelerator.wait_for_everyone()
     start = _restore(checkpoints, parameters, optimizers, average)
     if average:
         average.shadow = {k: v.to(accelerator.device) for k, v in average.shadow.items()}
@@ -95,7 +98,8 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     if config.compile:
         # A graph for each length of text, with gradients and without.
         torch._dynamo.config.recompile_limit = 32
-        model.compile(dynamic=False)
+        # The task's own way, which a wrapper for several processes does not know.
+        module.compile(dynamic=False)
     log = _Log(folder / "log.jsonl", start, on_log) if accelerator.is_main_process else None
 
     def save(step: int) -> None:
@@ -143,7 +147,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
                 log.write(step, {**row, "gradient_norm": norm}, config)
                 bar.set_postfix(loss=f"{float(row['loss']):.4f}")
             if config.sample_every and step % config.sample_every == 0:
-                _sample(task, average, parameters, folder, step, accelerator)
+                _sample(task, average, parameters, folder, step, accelerator, config)
             if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or stop.requested:
                 save(step)
                 saved_at, saved_step = time.monotonic(), step
@@ -160,7 +164,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     return folder / "export"
 
 
-def _with_precision(config: TrainingConfig, folder: Path, device: torch.device) -> TrainingConfig:
+def with_precision(config: TrainingConfig, folder: Path, device: torch.device) -> TrainingConfig:
     """The config with what `auto` comes to: a run goes on as it began, whatever the machine."""
     if config.precision != "auto":
         return config
@@ -178,8 +182,8 @@ def _with_precision(config: TrainingConfig, folder: Path, device: torch.device) 
     return dataclasses.replace(config, precision=precision)
 
 
-def _claim_folder(folder: Path, config: TrainingConfig, identity: dict[str, Any]) -> None:
-    """Writes what the run is, or checks that the folder already holds the same run."""
+def _checked_claim(folder: Path, config: TrainingConfig, identity: dict[str, Any]) -> str:
+    """What the run is, as JSON; the folder holds nothing, or the same run and no more of it."""
     path = folder / "run.json"
     asked = json.loads(json.dumps({"config": dataclasses.asdict(config), **identity}))
     found = ckpt.list_checkpoints(folder / "checkpoints")
@@ -196,9 +200,12 @@ def _claim_folder(folder: Path, config: TrainingConfig, identity: dict[str, Any]
                 f"{folder} holds another run: {'; '.join(differing)}. Choose another folder, or "
                 "delete this one to start over."
             )
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asked, indent=2))
-    os.replace(partial, path)
+        if _step_of(found[-1]) > config.steps:
+            raise ckpt.CheckpointError(
+                f"{folder} is at step {_step_of(found[-1])} already, past the {config.steps} that "
+                "are asked for; ask for as many, or choose another folder."
+            )
+    return json.dumps(asked, indent=2)
 
 
 def _differences(
@@ -296,6 +303,7 @@ def _sample(
     folder: Path,
     step: int,
     accelerator: Accelerator,
+    config: TrainingConfig,
 ) -> None:
     """Draws sample pictures with the averaged weights."""
     if not accelerator.is_main_process:
@@ -304,7 +312,8 @@ def _sample(
     if average:
         average.swap(parameters)
     try:
-        task.sample(folder / "samples" / f"step-{step:08d}.png")
+        with _autocast(accelerator.device, config):
+            task.sample(folder / "samples" / f"step-{step:08d}.png")
     finally:
         if average:
             average.swap(parameters)

@@ -12,7 +12,8 @@ from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.data.folder import FolderPairs
 from dynaip.miniature.pairs import ToylandPairs
-from dynaip.recipes import read_recipe
+from dynaip.pipeline.references import load_image_encoder
+from dynaip.recipes import from_table, read_recipe
 from dynaip.training.adapter import AdapterTask, Drops, Pairs
 from dynaip.training.config import TrainingConfig
 
@@ -40,7 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 # Layers of the paper's encoder, ViT-L.
 PAPER_DEPTH = 24
-OPTIONAL = {"text_length", "logit_mean", "drops"}
+OPTIONAL = {"text_length", "logit_mean", "drops", "gradient_checkpointing"}
 DATA = {"toyland": {"pool", "view_captions"}, "folder": {"intra", "cross"}}
 KEYS = OPTIONAL | {"model", "size", "data", "adapter", "stage1", "stage2"}
 
@@ -90,7 +91,7 @@ def with_variant(recipe: dict[str, Any], variant: str, seed: int = 0) -> dict[st
 
 def _layers(adapter: dict[str, Any], variant: str) -> list[int]:
     """A variant's taps on the recipe's encoder."""
-    own = list(DynaIPConfig(**_as_config(adapter)).layers)
+    own = list(_adapter_config(adapter).layers)
     asked = VARIANTS[variant]["layers"]
     if len(own) != len(asked):
         raise ValueError(
@@ -133,27 +134,35 @@ def build_task(
     Args:
         recipe: As `load_recipe` reads it.
         stage: 1 (intra-pair) or 2 (cross-pair).
-        pipeline: The frozen base, with its image encoder.
+        pipeline: The frozen base; it is given the adapter's image encoder where it has none.
         start: Folder of the adapter to start from; `None` starts from a new one.
         cache: Folder for rendered pairs, which runs on the same ones share.
+
+    Raises:
+        ValueError: A table of the recipe, the start, or the image encoder cannot be used.
     """
     if start is None:
         torch.manual_seed(recipe[f"stage{stage}"].get("seed", 0))
-        adapter = DynaIPAdapter(DynaIPConfig(**_as_config(recipe["adapter"])))
+        adapter = DynaIPAdapter(_adapter_config(recipe["adapter"]))
     else:
         adapter = DynaIPAdapter.from_pretrained(start, dtype=torch.float32)
+    if pipeline.image_encoder is None:
+        weight = next(pipeline.transformer.parameters())
+        pipeline.register_modules(image_encoder=load_image_encoder(adapter.config, weight))
+    if recipe.get("gradient_checkpointing"):
+        pipeline.transformer.enable_gradient_checkpointing()
     return AdapterTask(
         pipeline,
         adapter,
         _pairs(recipe, stage, pipeline, cache),
-        drops=Drops(**recipe.get("drops", {})),
+        drops=from_table(Drops, recipe.get("drops", {}), "drops"),
         text_length=recipe.get("text_length"),
         logit_mean=recipe.get("logit_mean", 0.0),
     )
 
 
-def _as_config(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+def _adapter_config(table: dict[str, Any]) -> DynaIPConfig:
+    return from_table(DynaIPConfig, table, "adapter settings")
 
 
 def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, cache: Path | None) -> Pairs:

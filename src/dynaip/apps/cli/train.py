@@ -35,10 +35,14 @@ def train(
     import dataclasses
 
     quiet_libraries()
+    import torch
+    from accelerate import PartialState
+
     from dynaip.evaluation.generation import hash_base, hash_weights
     from dynaip.pipeline.flux import load
     from dynaip.training import recipe as recipes
     from dynaip.training.loop import train as run
+    from dynaip.training.loop import with_precision
 
     values = recipes.with_variant(recipes.load_recipe(recipe), variant, seed)
     cache = runs / "cache"
@@ -55,17 +59,26 @@ def train(
                 "stage 1 first, or give --start."
             )
     base = model or values["model"]
-    identity: dict[str, Any] = {"stage": stage, "recipe": values, "base": base}
+    # A stage's own table is in the run's config, where some of it may change.
+    told = {key: value for key, value in values.items() if key not in ("stage1", "stage2")}
+    pairing = values[f"stage{stage}"]["pairing"]
+    identity: dict[str, Any] = {"stage": stage, "pairing": pairing, "recipe": told, "base": base}
     # A run does not go on over another base, or from another start, of the same name.
     if Path(base).is_dir():
         identity["base"] = hash_base(Path(base))
     if start is not None:
         identity["start"] = hash_weights(start)
-    task = recipes.build_task(values, stage, load(base), start, cache)
+    folder = runs / f"stage{stage}"
+    # Asked for anything else, accelerate does not see the other processes of a machine without one.
+    device = PartialState(cpu=not torch.accelerator.is_available()).device
+    config = with_precision(config, folder, device)
+    # Nothing casts where the training has no autocast.
+    dtype = torch.float32 if config.precision == "no" else None
+    task = recipes.build_task(values, stage, load(base, dtype=dtype, device=device), start, cache)
     export = run(
         task,
         config,
-        runs / f"stage{stage}",
+        folder,
         identity=identity,
         on_log=_tell,
     )
