@@ -147,7 +147,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
                 log.write(step, {**row, "gradient_norm": norm}, config)
                 bar.set_postfix(loss=f"{float(row['loss']):.4f}")
             if config.sample_every and step % config.sample_every == 0:
-                _sample(task, average, parameters, folder, step, accelerator, config)
+                _sample(task, average, parameters, folder, step, accelerator)
             if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or stop.requested:
                 save(step)
                 saved_at, saved_step = time.monotonic(), step
@@ -303,7 +303,6 @@ def _sample(
     folder: Path,
     step: int,
     accelerator: Accelerator,
-    config: TrainingConfig,
 ) -> None:
     """Draws sample pictures with the averaged weights."""
     if not accelerator.is_main_process:
@@ -312,8 +311,7 @@ def _sample(
     if average:
         average.swap(parameters)
     try:
-        with _autocast(accelerator.device, config):
-            task.sample(folder / "samples" / f"step-{step:08d}.png")
+        task.sample(folder / "samples" / f"step-{step:08d}.png")
     finally:
         if average:
             average.swap(parameters)
