@@ -24,7 +24,8 @@ lint: $(READY)
 
 # torch goes first and alone, so that nothing else chooses its build.
 $(READY): pyproject.toml constraints.txt
+	@echo 'Setting up .venv, once: torch, then dynaip and its tools; a few minutes.'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@

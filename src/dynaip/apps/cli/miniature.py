@@ -57,7 +57,9 @@ def train(
     ],
     recipe: Recipe = "64px",
     runs: Runs = Path("runs/miniature"),
-    steps: Annotated[int | None, typer.Option(help="Stop after this many steps instead.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps in all, instead of the recipe's.")
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Transformer that stage base goes on from.")
     ] = None,

@@ -21,7 +21,9 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Adapter to start from; stage 2 takes stage 1's.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps, instead of the recipe's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps in all, instead of the recipe's.")
+    ] = None,
     variant: Annotated[
         str,
         typer.Option(
