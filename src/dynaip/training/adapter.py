@@ -218,6 +218,7 @@ class AdapterTask(nn.Module):
         Image.fromarray(sheet).save(path)
 
     def _generate(self, prompts: list[str], size: int) -> list[UInt8[np.ndarray, "h w 3"]]:
+        self.pipeline.set_progress_bar_config(disable=True)
         images = cast(Any, self.pipeline)(
             prompts,
             height=size,
