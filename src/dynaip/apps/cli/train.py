@@ -72,7 +72,8 @@ def train(
         identity["start"] = hash_weights(start)
     folder = runs / f"stage{stage}"
     # Asked for anything else, accelerate does not see the other processes of a machine without one.
-    device = PartialState(cpu=not torch.accelerator.is_available()).device
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    device = torch.device(state.device or "cpu")
     config = with_precision(config, folder, device)
     # Nothing casts where the training has no autocast.
     dtype = torch.float32 if config.precision == "no" else None
