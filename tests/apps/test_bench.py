@@ -81,7 +81,28 @@ def test_the_base_answers_by_itself(cli: Cli, model: Path, manifest: Path, tmp_p
     out = tmp_path / "base"
     options = ("--model", model, "--steps", 1, "--no-adapter", "--name", "text only")
     assert cli("bench", "run", manifest, "--out", out, *options).code == 0
-    assert Results.open(out).method.weights.keys() == {"transformer"}
+    method = Results.open(out).method
+    assert method.weights.keys() == {"transformer"}
+    assert method.settings.keys() == {"model", "adapter", "steps", "guidance", "size"}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--adapter", "mine"),
+        ("--branches", "both"),
+        ("--overlap", "sum"),
+        ("--scale", 0),
+        ("--no-boxes",),
+    ],
+)
+def test_the_base_is_told_nothing_of_references(
+    cli: Cli, manifest: Path, tmp_path: Path, option: tuple[Any, ...]
+) -> None:
+    out = tmp_path / "base"
+    result = cli("bench", "run", manifest, "--out", out, "--no-adapter", *option)
+    assert (result.code, "are about references" in result.err) == (2, True)
+    assert not out.exists()
 
 
 def test_a_benchmark_of_one_s_own_subjects(cli: Cli, manifest: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from pngs import mend_checksums
 
+from dynaip.evaluation.benchmarks.manifest import Case, CaseSubject, Manifest, write_manifest
 from dynaip.pipeline.provenance import read_settings, save_picture
 
 PROMPT = "a red dog sits on the beach"
@@ -69,6 +70,31 @@ def test_a_mask_painted_in_the_browser_is_in_the_picture(
     assert result.code == 0, result.err
     assert same(made / "a.png", tmp_path / "b.png")
     assert read_settings(tmp_path / "b.png").subjects[0].mask == url
+
+
+def test_all_views_of_a_benchmark_s_subject(
+    made: Path, model: Path, cli: Any, tmp_path: Path
+) -> None:
+    files = (made / "rex.png", made / "mug.png")
+    box = (1 / 3, 0.0, 2 / 3, 1.0)
+    toy = CaseSubject(name="toy", category="toy", kind="object", references=files, box=box)
+    case = Case(id="one", prompt=PROMPT, seeds=(3,), subjects=(toy,))
+    manifest = tmp_path / "manifest.jsonl"
+    write_manifest(Manifest(name="views", settings={}, cases=(case,)), manifest)
+    options = ("--model", model, "--out")
+    result = cli("bench", "run", manifest, "--steps", 2, *options, tmp_path / "answers")
+    assert result.code == 0, result.err
+    picture = tmp_path / "answers" / "pictures" / "one" / "0.png"
+    settings = read_settings(picture)
+    (record,) = settings.subjects
+    assert [view.name for view in record.views] == ["rex.png", "mug.png"]
+    assert tuple(map(float, (record.mask or "").split(","))) == box
+    again = ("run", picture, *options, tmp_path / "b.png", "--reference")
+    assert "mug.png is none of the files given" in cli(*again, files[0]).err
+    result = cli(*again, made)
+    assert result.code == 0, result.err
+    assert same(picture, tmp_path / "b.png")
+    assert read_settings(tmp_path / "b.png") == settings
 
 
 def test_what_is_missing_or_changed_is_said(

@@ -44,6 +44,20 @@ def test_from_folders_to_table_4(folders: list[Path], tmp_path: Path, cli: Any) 
     assert "| rival | CP |" in scored.out
 
 
+def test_a_study_that_runs_is_not_written_over(
+    folders: list[Path], tmp_path: Path, cli: Any
+) -> None:
+    out = tmp_path / "study.html"
+    make(cli, folders, out)
+    key = tmp_path / "study.key.json"
+    before = out.read_bytes(), key.read_bytes()
+    other = cli("study", "make", *folders, "--out", out, "--items", 2, "--seed", 1)
+    assert (other.code, "give another --out" in other.err) == (2, True)
+    assert (out.read_bytes(), key.read_bytes()) == before
+    assert make(cli, folders, out).code == 0
+    assert (out.read_bytes(), key.read_bytes()) == before
+
+
 def test_a_wrong_key_is_an_error(folders: list[Path], tmp_path: Path, cli: Any) -> None:
     (tmp_path / "votes.jsonl").write_text("")
     wrong = folders[0] / "method.json"

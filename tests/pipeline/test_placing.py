@@ -2,7 +2,7 @@
 
 import pytest
 
-from dynaip.pipeline.placing import name_places, resolve_places
+from dynaip.pipeline.placing import name_places, resolve_places, write_box
 
 
 def test_left_and_right_are_halves():
@@ -18,6 +18,11 @@ def test_with_somebody_in_the_middle_they_are_thirds():
 def test_other_masks_stay():
     box = (0.1, 0.2, 0.3, 0.4)
     assert resolve_places([None, box, "mask.png"]) == [None, box, "mask.png"]
+
+
+@pytest.mark.parametrize("box", [(0, 0.25, 0.5, 1), (1 / 3, 1e-7, 2 / 3, 0.9999999)])
+def test_a_written_box_is_the_same_box(box):
+    assert tuple(map(float, write_box(box).split(","))) == box
 
 
 def test_layouts():

@@ -17,6 +17,7 @@ from dynaip.pipeline.provenance import (
     Origin,
     Settings,
     SubjectRecord,
+    ViewRecord,
     adapter_sha256,
     file_sha256,
     installed_versions,
@@ -46,6 +47,7 @@ SETTINGS = Settings(
             scale=0.8,
             granularity=None,
             coefficients=(0.2, 0.3, 0.5),
+            more_views=(ViewRecord("rex from behind.png", "01" * 32),),
         ),
         SubjectRecord(
             name="mug.jpg",
@@ -77,6 +79,7 @@ def test_the_picture_is_untouched_and_readable_elsewhere(saved: Path) -> None:
         assert picture.getpixel((0, 0)) == (255, 0, 0)
         assert picture.info["parameters"].startswith(SETTINGS.prompt)
         assert "Seed: 7, Size: 64x48" in picture.info["parameters"]
+        assert "References: rex.png; rex from behind.png; mug.jpg" in picture.info["parameters"]
 
 
 def test_a_seed_of_zero_is_readable_elsewhere(tmp_path: Path) -> None:
@@ -99,6 +102,17 @@ def test_damaged_settings_are_said(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match="settings"):
         read_settings(tmp_path / "a.json")
+
+
+def test_pictures_of_before_there_were_several_views_are_read(saved: Path) -> None:
+    file = saved.with_suffix(".json")
+    values = json.loads(file.read_text())
+    for subject in values["subjects"]:
+        del subject["more_views"]
+    file.write_text(json.dumps(values))
+    first, second = read_settings(file).subjects
+    assert first == dataclasses.replace(SETTINGS.subjects[0], more_views=())
+    assert second == SETTINGS.subjects[1]
 
 
 def test_an_unknown_field_is_said(saved: Path) -> None:
@@ -136,7 +150,7 @@ def test_files_are_recorded_by_name_and_hash(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4), "white").save(tmp_path / name)
     rex, mask = tmp_path / "rex.png", Image.open(tmp_path / "mask.png")
     subjects = [Subject(rex, mask=mask), Subject(rex, mask="left"), Subject(rex, scale=0.5)]
-    record = record_subjects([rex] * 3, subjects, [str(tmp_path / "mask.png"), "left", ""])
+    record = record_subjects([[rex]] * 3, subjects, [str(tmp_path / "mask.png"), "left", ""])
     records = record([[0.21234567, 0.3, 0.5]] * 3)
     assert [each.mask for each in records] == ["mask.png", "left", None]
     sha256 = file_sha256(tmp_path / "mask.png")

@@ -2,160 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from dynaip.evaluation.ablation import OPEN
 from dynaip.evaluation.comparison.published import published
+from dynaip.evaluation.evidence_measures import (
+    Row,
+    difference_tables,
+    in_words,
+    measure_tables,
+    read_interval,
+    show_share,
+    way_name,
+)
 from dynaip.evaluation.experiments.denoising import MEASURES
 from dynaip.evaluation.figures import MEASURABLE
-from dynaip.evaluation.miniature import PROMPTED
-from dynaip.evaluation.statistics import Interval, holm
-from dynaip.evaluation.tables import Cell, Table, show
+from dynaip.evaluation.tables import Table
 from dynaip.evaluation.truth.granularity import frontier_area, isotonic_slope
 from dynaip.evaluation.truth.preservation import TIERS
 
-Row = Mapping[str, Any]
-LEVEL = 0.05
-KEPT = tuple(factor for factors in TIERS.values() for factor in factors)
-CP_TIERS = tuple(f"cp_{tier}" for tier in TIERS)
-CP_ALL = ("cp", *CP_TIERS)
-REST = (
-    "pf",
-    "all_right",
-    "retention",
-    "cp_pf",
-    *(f"leak_{name}" for name in PROMPTED),
-    *(f"open_{name}" for name in OPEN),
-    "copy_paste",
-    "strange",
-)
-WORDS = {
-    "cp": "CP",
-    **dict(zip(CP_TIERS, TIERS, strict=True)),
-    "pf": "PF",
-    "cp_pf": "CP·PF",
-    "copy_paste": "CPI",
-    "glyph": "letter",
-}
-
-
-def _measures(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> list[Table]:
-    """What is kept, what else a reference does, and how the ways differ from the method's own."""
-    measured = [row for row in rows if "cp" in row]
-    weak = _weak(measured)
-    starred = {factor: f"{_words(factor)}{' *' if factor in weak else ''}" for factor in KEPT}
-    kept = Table(
-        title=title,
-        columns=("", "CP", *TIERS, "detail gap", *starred.values()),
-        rows=tuple(
-            (
-                _name(row),
-                *(_interval(row[name]) for name in ("cp", *CP_TIERS, "detail_gap")),
-                *(_kept(row["factors"], factor) for factor in KEPT),
-            )
-            for row in measured
-        ),
-        notes=(*_unmeasurable(weak), *notes),
-    )
-    rest = Table(
-        title=f"{title}: prompt following and leaks",
-        columns=("", *(_words(name) for name in REST)),
-        rows=tuple((_name(row), *(_interval(row[name]) for name in REST)) for row in measured),
-    )
-    note = "On the same trials, less the first adapter on image rows at lambda 1."
-    return [kept, rest, *_differences(title, measured, (*CP_ALL, *REST), note)]
-
-
-def _differences(
-    title: str, rows: Sequence[Row], measures: Sequence[str], note: str
-) -> list[Table]:
-    """Each way less the method's own; stars where Holm's p is under 0.05. None without others."""
-    rows = [row for row in rows if "against_method" in row]
-    if not rows:
-        return []
-    names = [name for name in measures if name in rows[0]["against_method"]]
-    tests = [row["against_method"][name] for row in rows for name in names]
-    adjusted = holm([math.nan if test["p"] is None else test["p"] for test in tests])
-    cells = [
-        None
-        if test["difference"][0] is None
-        else f"{show(_interval(test['difference']))}{'*' if p < LEVEL else ''}"
-        for test, p in zip(tests, adjusted, strict=True)
-    ]
-    found = [
-        max(
-            (
-                row["against_method"][name]["detectable"]
-                for row in rows
-                if row["against_method"][name]["detectable"] is not None
-            ),
-            default=None,
-        )
-        for name in names
-    ]
-    lines = [cells[start : start + len(names)] for start in range(0, len(cells), len(names))]
-    table = Table(
-        title=f"{title}: difference from the method",
-        columns=("", *(_words(name) for name in names)),
-        rows=(
-            *((_name(row), *line) for row, line in zip(rows, lines, strict=True)),
-            ("detectable", *found),
-        ),
-        notes=(
-            f"{note} A star: the sign-flip test's p is under {LEVEL:g} after Holm's correction "
-            f"over the table ({len(tests)} tests). The last line is the true difference that the "
-            "least sure of the rows would find four times in five: less than that may be there "
-            "unseen.",
-        ),
-    )
-    return [table]
-
-
-def _words(name: str) -> str:
-    return WORDS.get(name, name.replace("_", " "))
-
-
-def _name(row: Row) -> str:
-    return f"{row['variant']}: {row['name']}" if "variant" in row else str(row["name"])
-
-
-def _interval(ends: Sequence[float | None]) -> Cell:
-    value, low, high = (math.nan if end is None else end for end in ends)
-    return None if math.isnan(value) else Interval(value, low, high)
-
-
-def _kept(factors: Mapping[str, Mapping[str, Any]], factor: str) -> Cell:
-    """Accuracy between chance and ceiling."""
-    score = factors.get(factor)
-    if score is None or score["accuracy"] is None or not score["count"]:
-        return None
-    room = score["ceiling"] - score["chance"]
-    return (score["accuracy"] - score["chance"]) / room if room > 0 else None
-
-
-def _weak(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Ceilings of the factors that cannot be measured."""
-    return {
-        factor: score["ceiling"]
-        for factor, score in rows[0]["factors"].items()
-        if not score["measurable"]
-    }
-
-
-def _unmeasurable(weak: Mapping[str, float | None]) -> list[str]:
-    if not weak:
-        return []
-    words = ", ".join(f"{_words(name)} {_shown(share)}" for name, share in weak.items())
-    return [
-        "* Not measurable with this probe, and in no average (its accuracy on perfect pictures of "
-        f"these trials): {words}."
-    ]
-
 
 def _table(rows: Sequence[Row]) -> list[Table]:
-    return [*_measures("Table 2: with decoupling and without", rows), _papers()]
+    return [*measure_tables("Table 2: with decoupling and without", rows), _papers()]
 
 
 def _ablation(rows: Sequence[Row]) -> list[Table]:
@@ -166,7 +33,7 @@ def _ablation(rows: Sequence[Row]) -> list[Table]:
         "luck.",
     )
     by_loss = [row for row in rows if "sigmas" in row]
-    return [*_measures(title, rows, notes), *_loss(f"{title}, by the loss", by_loss)]
+    return [*measure_tables(title, rows, notes), *_loss(f"{title}, by the loss", by_loss)]
 
 
 def _papers() -> Table:
@@ -192,7 +59,7 @@ def _methods(rows: Sequence[Row]) -> list[Table]:
         rows=tuple((row["name"], row["seconds_per_subject"]) for row in rows),
         notes=(f"Median over {rows[0]['subjects']} subjects, on the machine that made the rows.",),
     )
-    return [*_measures("Methods: an adapter, and training per subject (Table 1)", rows), costs]
+    return [*measure_tables("Methods: an adapter, and training per subject (Table 1)", rows), costs]
 
 
 def _branches(rows: Sequence[Row]) -> list[Table]:
@@ -204,23 +71,23 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
         for row in rows
         if "shown" in row and row["name"] == "image"
     ]
-    tables = _measures("What each branch carries (Section B.6)", rows, notes)
+    tables = measure_tables("What each branch carries (Section B.6)", rows, notes)
     for row in matrices:
         lines = zip(row["outputs"], row["matrix"], strict=True)
         weak = set(row["outputs"]) - set(row["readable"])
         tables.append(
             Table(
                 title=f"Transfer, reference on {row['name']} rows",
-                columns=("read in the picture", *(f"{_words(n)} changed" for n in row["inputs"])),
+                columns=("read in the picture", *(f"{in_words(n)} changed" for n in row["inputs"])),
                 rows=(
                     *(
-                        (_words(output) + " *" * (output in weak), *values)
+                        (in_words(output) + " *" * (output in weak), *values)
                         for output, values in lines
                     ),
-                    ("carried over", *(_interval(row["diagonal"][n]) for n in row["inputs"])),
+                    ("carried over", *(read_interval(row["diagonal"][n]) for n in row["inputs"])),
                 ),
                 notes=(
-                    f"DTS {_shown(row['dts'])}, of the factors without *. On the diagonal, and "
+                    f"DTS {show_share(row['dts'])}, of the factors without *. On the diagonal, and "
                     "with intervals in the last line, how much more often the new value is read; "
                     "elsewhere, how much more often the factor changes than when the reference "
                     "is moved by a pixel.",
@@ -228,10 +95,6 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
             )
         )
     return tables
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _denoising(rows: Sequence[Row]) -> list[Table]:
@@ -243,7 +106,9 @@ def _loss(title: str, rows: Sequence[Row]) -> list[Table]:
     shares = Table(
         title=title,
         columns=("", *MEASURES),
-        rows=tuple((_name(row), *(_interval(row[name]) for name in MEASURES)) for row in rows),
+        rows=tuple(
+            (way_name(row), *(read_interval(row[name]) for name in MEASURES)) for row in rows
+        ),
         notes=(
             f"Differences of the loss at sigma {sigmas} as shares of the base's, on the subject's "
             "tokens. *help*: null image less right reference; *category*: a stranger less the "
@@ -254,7 +119,7 @@ def _loss(title: str, rows: Sequence[Row]) -> list[Table]:
     )
     return [
         shares,
-        *_differences(title, rows, MEASURES, "Less the first adapter on the same rows."),
+        *difference_tables(title, rows, MEASURES, "Less the first adapter on the same rows."),
     ]
 
 
@@ -269,7 +134,7 @@ def _strength(rows: Sequence[Row]) -> list[Table]:
         if points:
             area = frontier_area([r["cp"][0] for r in points], [r["retention"][0] for r in points])
             notes.append(f"Area under the frontier of CP and PF retention, {branches}: {area:.3f}.")
-    return _measures("Decoupling against lambda (Section 4.1)", rows, notes)
+    return measure_tables("Decoupling against lambda (Section 4.1)", rows, notes)
 
 
 def _granularity(rows: Sequence[Row]) -> list[Table]:
@@ -289,7 +154,7 @@ def _granularity(rows: Sequence[Row]) -> list[Table]:
         ),
     )
     title = "Manual granularity, low/mid/high in thirds (Sections B.4, B.8)"
-    return [*_measures(title, rows), slopes]
+    return [*measure_tables(title, rows), slopes]
 
 
 def _slope(rows: Sequence[Row], level: int, score: str) -> float | None:
@@ -317,7 +182,7 @@ def _router(rows: Sequence[Row]) -> list[Table]:
         title="Change of the coefficients when a detail is added to the same subject",
         columns=("detail", *levels, *(f"{level}, shuffled" for level in levels)),
         rows=tuple(
-            (_name(row), *(_interval(each) for each in (*row["response"], *row["shuffled"])))
+            (way_name(row), *(read_interval(each) for each in (*row["response"], *row["shuffled"])))
             for row in changes
         ),
     )
@@ -352,14 +217,14 @@ def _layers(rows: Sequence[Row]) -> list[Table]:
 def _several(rows: Sequence[Row]) -> list[Table]:
     measured = [row for row in rows if "outcomes" in row]
     kinds = list(measured[0]["outcomes"])
-    read = {row["subjects"]: ", ".join(map(_words, row["ceilings"])) for row in measured}
+    read = {row["subjects"]: ", ".join(map(in_words, row["ceilings"])) for row in measured}
     notes = [f"Read off each of {n} subjects: {names}." for n, names in read.items()]
     for row in rows:
         if "unreadable" in row:
             name, share = max(row["unreadable"].items(), key=lambda pair: pair[1])
             notes.append(
-                f"{row['name']} cannot be measured: of {_words(name)}, which the probe reads best "
-                f"among so many, it reads {share:.3f} right in perfect pictures."
+                f"{row['name']} cannot be measured: of {in_words(name)}, which the probe reads "
+                f"best among so many, it reads {share:.3f} right in perfect pictures."
             )
     title = "Several subjects: whose looks are on whom (Section 4.3)"
     note = "Shares of the same pictures, less those on image rows with the rule `sum`."
@@ -373,15 +238,15 @@ def _several(rows: Sequence[Row]) -> list[Table]:
                     row["own"],
                     row["other"],
                     row["novel"],
-                    _interval(row["confusion"]),
+                    read_interval(row["confusion"]),
                     *(row["outcomes"][kind] for kind in kinds),
-                    _interval(row["composition_gap"]),
+                    read_interval(row["composition_gap"]),
                 )
                 for row in measured
             ),
             notes=tuple(notes),
         ),
-        *_differences(title, measured, kinds, note),
+        *difference_tables(title, measured, kinds, note),
         _harmony(measured),
     ]
 
@@ -393,7 +258,7 @@ def _harmony(rows: Sequence[Row]) -> Table:
         rows=tuple(
             (
                 row["name"],
-                *(_interval(row["harmony"][name]) for name in ("together", "alone")),
+                *(read_interval(row["harmony"][name]) for name in ("together", "alone")),
                 *(row["harmony"][name] for name in ("ceiling", "chance")),
                 row["light_ceiling"],
             )

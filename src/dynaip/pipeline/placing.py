@@ -39,6 +39,11 @@ def name_places(layout: str, subjects: int) -> tuple[str, ...]:
     return places
 
 
+def write_box(box: Sequence[float]) -> str:
+    """A box as the command line takes it, to the last digit: it covers the same tokens again."""
+    return ",".join(repr(float(side)).removesuffix(".0") for side in box)
+
+
 def resolve_places(masks: Sequence[Any]) -> list[Any]:
     """Masks of one picture, with boxes `(left, top, right, bottom)` for the names among them.
 

@@ -37,6 +37,19 @@ PAINTED = "data:image/png;base64,"
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
 
 
+@dataclasses.dataclass(frozen=True)
+class ViewRecord:
+    """A file that shows a subject.
+
+    Attributes:
+        name: Without its folders.
+        sha256: Of its content.
+    """
+
+    name: str
+    sha256: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SubjectRecord:
     """One subject of a picture.
@@ -51,6 +64,7 @@ class SubjectRecord:
             the browser, the mask itself as a PNG's data URL.
         mask_sha256: Of the mask's file, where it was one.
         start, end: Shares of the steps between which it was there.
+        more_views: Its other files, where it had several views.
     """
 
     name: str
@@ -62,6 +76,12 @@ class SubjectRecord:
     mask_sha256: str | None = None
     start: float = 0.0
     end: float = 1.0
+    more_views: tuple[ViewRecord, ...] = ()
+
+    @property
+    def views(self) -> tuple[ViewRecord, ...]:
+        """All files that it was read from."""
+        return (ViewRecord(self.name, self.sha256), *self.more_views)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +136,9 @@ def _subject_from(values: Mapping[str, Any]) -> SubjectRecord:
         name: None if values[name] is None else tuple(values[name])
         for name in ("granularity", "coefficients")
     }
-    return SubjectRecord(**{**values, **tuples})
+    # Older pictures tell of one view only.
+    more = tuple(ViewRecord(**view) for view in values.get("more_views", ()))
+    return SubjectRecord(**{**values, **tuples, "more_views": more})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,12 +194,12 @@ def installed_versions() -> Mapping[str, str]:
 
 
 def record_subjects(
-    references: Sequence[Path], subjects: Sequence[Subject], masks: Sequence[str]
+    references: Sequence[Sequence[Path]], subjects: Sequence[Subject], masks: Sequence[str]
 ) -> Callable[[Sequence[Sequence[float]]], tuple[SubjectRecord, ...]]:
     """Reads what does not change from picture to picture, and takes the rest later.
 
     Args:
-        references: A file of each subject.
+        references: The files of each subject, one for each of its views.
         subjects: As many.
         masks: Where each goes, in words or as a file's path; empty for everywhere.
 
@@ -188,14 +210,16 @@ def record_subjects(
         Path(mask) if _is_file(mask, subject) else None
         for mask, subject in zip(masks, subjects, strict=True)
     ]
+    views = [[ViewRecord(each.name, file_sha256(each)) for each in own] for own in references]
     fixed = [
         {
-            "name": reference.name,
-            "sha256": file_sha256(reference),
+            "name": first.name,
+            "sha256": first.sha256,
+            "more_views": tuple(more),
             "mask": file.name if file else mask or None,
             "mask_sha256": file_sha256(file) if file else None,
         }
-        for reference, mask, file in zip(references, masks, files, strict=True)
+        for (first, *more), mask, file in zip(views, masks, files, strict=True)
     ]
 
     def record(coefficients: Sequence[Sequence[float]]) -> tuple[SubjectRecord, ...]:
@@ -329,7 +353,9 @@ def _readable(settings: Settings) -> str:
         "Model": settings.model,
         "Adapter": settings.adapter,
         "Branches": settings.branches,
-        "References": "; ".join(subject.name for subject in settings.subjects),
+        "References": "; ".join(
+            view.name for subject in settings.subjects for view in subject.views
+        ),
     }
     return f"{settings.prompt}\n" + ", ".join(
         f"{k}: {v}" for k, v in line.items() if v not in (None, "")

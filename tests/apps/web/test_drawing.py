@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tiny
+import torch
 from PIL import Image
 from served import LIMITS, Server, png
 
-from dynaip.apps.web.drawing import Made
+from dynaip.apps.web.drawing import Made, Pencil
 from dynaip.apps.web.order import Order, OrderError, read_order
+from dynaip.apps.web.server import make_app
+from dynaip.apps.web.studio import Studio
 from dynaip.apps.web.takes import GRANULARITIES, compare, repeat
+from dynaip.pipeline.provenance import Origin
+from dynaip.pipeline.subject import Subject
 
 
 def order(**changes: Any) -> Order:
@@ -48,6 +55,43 @@ def test_previews_come_closer_and_the_last_is_the_picture(
 def test_settings_tell_no_folders(drawn: tuple[Made, Any]) -> None:
     (record,) = drawn[0].settings.subjects
     assert (record.name, record.mask, len(record.coefficients)) == ("rex.png", "0,0,0.5,1", 3)
+
+
+def test_boxes_are_told_to_the_last_digit() -> None:
+    (cast,) = order(subjects=[{"picture": _picture(), "box": [1 / 3, 0, 2 / 3, 1]}]).cast
+    assert tuple(map(float, (cast.place or "").split(","))) == cast.subject.mask
+
+
+def test_a_reference_is_resized_once_also_before_the_encoder_is_loaded(tmp_path: Path) -> None:
+    """As `dynaip run` reads it; FLUX.1's pipeline comes without an image encoder."""
+    tiny.image_encoder().save_pretrained(tmp_path / "encoder")
+    noise = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "rex.png")
+    content = base64.b64encode((tmp_path / "rex.png").read_bytes()).decode()
+    pipe = tiny.pipeline()
+    pipe.register_modules(image_encoder=None)
+    with tiny.adapter(encoder=str(tmp_path / "encoder")).attach(pipe) as personal:
+        pencil = Pencil(personal, Origin("tiny"))
+        limits = make_app(Studio(pencil)).state.limits
+        asked = {"prompt": "a red dog", "seed": 4, "steps": 1, "subjects": [{"picture": content}]}
+        (take,) = repeat(read_order(asked, limits))
+        drawn = pencil.draw(take, lambda _: None).picture
+        again = personal(
+            "a red dog",
+            subjects=[Subject(tmp_path / "rex.png")],
+            num_inference_steps=1,
+            generator=torch.Generator().manual_seed(4),
+            return_dict=False,
+        )[0]
+    assert drawn.tobytes() == again[0].tobytes()
+
+
+def test_an_encoder_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    pipe = tiny.pipeline()
+    pipe.register_modules(image_encoder=None)
+    pencil = Pencil(tiny.adapter(encoder=str(tmp_path / "none")).attach(pipe), Origin("tiny"))
+    with pytest.raises(ValueError, match="none cannot be had; download it"):
+        _ = pencil.reference_size
 
 
 def test_masks_are_those_of_the_tokens(server: Server) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -53,6 +55,30 @@ def test_the_key_is_whole_and_private(study: Study, tmp_path: Path) -> None:
     key = json.loads((tmp_path / "key.json").read_text())
     assert len(key["pairs"]) == 2 * SETTINGS.pool + SETTINGS.checks
     assert stat.S_IMODE((tmp_path / "key.json").stat().st_mode) == 0o600
+
+
+def test_the_key_of_another_study_stays(study: Study, tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    write_key(study, path)
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match="give another --out"):
+        write_key(dataclasses.replace(study, id="another"), path)
+    assert path.read_bytes() == content
+    path.chmod(0o644)
+    write_key(study, path)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (content, 0o600)
+
+
+def test_a_full_disk_leaves_no_part_of_a_key(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_key(study, tmp_path / "key.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_compared_is_refused(methods: dict[str, Results], tmp_path: Path) -> None:

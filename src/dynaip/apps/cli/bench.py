@@ -206,12 +206,18 @@ def run(
         bool, typer.Option("--no-adapter", help="The base by itself, from the prompt.")
     ] = False,
     name: Annotated[str, typer.Option(help="What tables call this method.")] = "DynaIP",
-    branches: Annotated[str, typer.Option(help="image (DDS), text or both.")] = "image",
+    branches: Annotated[
+        str | None, typer.Option(help="image (DDS, default), text or both.")
+    ] = None,
     overlap: Annotated[
         str | None, typer.Option(help="Where boxes meet; else as the manifest says.")
     ] = None,
-    scale: Annotated[float, typer.Option(min=0, help="Strength of the references.")] = 1.0,
-    boxes: Annotated[bool, typer.Option(help="Use the manifest's boxes as masks.")] = True,
+    scale: Annotated[
+        float | None, typer.Option(min=0, help="Strength of the references; else 1.")
+    ] = None,
+    boxes: Annotated[
+        bool | None, typer.Option(help="Use the manifest's boxes as masks (default).")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
     size: Annotated[
@@ -223,6 +229,12 @@ def run(
 
     `accelerate launch -m dynaip bench run …` shares the work among its processes.
     """
+    about = (adapter, branches, overlap, scale, boxes)
+    if no_adapter and any(value is not None for value in about):
+        raise ValueError(
+            "--adapter, --branches, --overlap, --scale and --boxes are about references, which "
+            "--no-adapter leaves out; give one or the other."
+        )
     quiet_libraries()
     import torch
     from accelerate import PartialState
@@ -237,14 +249,14 @@ def run(
         adapter=None if no_adapter else adapter_location(adapter, model),
         steps=steps,
         guidance=guidance,
-        branches=_one_of("--branches", branches, ("image", "text", "both")),
+        branches=_one_of("--branches", branches or "image", ("image", "text", "both")),
         overlap=_one_of(
             "--overlap",
             overlap or asked.settings.get("overlap", "sum"),
             ("sum", "normalise", "priority"),
         ),
-        scale=scale,
-        boxes=boxes,
+        scale=1.0 if scale is None else scale,
+        boxes=boxes is not False,
         size=size,
     )
     # Asked for anything else, accelerate does not see the other processes of a machine without one.

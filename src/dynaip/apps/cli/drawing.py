@@ -38,7 +38,7 @@ class Job:
 
     Attributes:
         prompt, steps, guidance, branches, overlap: As the options.
-        references: The files that `subjects` were read from.
+        references: The files that each of `subjects` was read from.
         masks: As they were given, none or one for each or one for all; empty is everywhere.
         subjects: As many.
         seeds: One for each picture.
@@ -48,7 +48,7 @@ class Job:
     """
 
     prompt: str
-    references: Sequence[Path]
+    references: Sequence[Sequence[Path]]
     subjects: Sequence[Subject]
     branches: Branches
     masks: Sequence[str]

@@ -109,7 +109,7 @@ def generate(
 
     job = Job(
         prompt=prompt,
-        references=references,
+        references=[[file] for file in references],
         subjects=subjects,
         masks=masks,
         overlap=_overlap(overlap),

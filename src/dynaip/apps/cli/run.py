@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,7 @@ def run(
     location = adapter_location(adapter, model) if references else None
     _check_adapter(settings, location)
     drawn = [Path(m) for m, s in zip(masks, settings.subjects, strict=True) if s.mask_sha256]
-    prepare_target(out, inputs=[picture, *references, *drawn])
+    prepare_target(out, inputs=[picture, *itertools.chain(*references), *drawn])
     from dynaip.apps.cli.drawing import Job, draw_pictures
 
     job = Job(
@@ -94,8 +95,8 @@ def _is_changed(picture: Path) -> bool:
     return credential is not None and not credential.intact
 
 
-def find_references(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[Path]:
-    """The files that a picture's references were, told by their hashes.
+def find_references(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[list[Path]]:
+    """The files that each of a picture's subjects was read from, told by their hashes.
 
     Args:
         records: The picture's subjects.
@@ -104,7 +105,10 @@ def find_references(records: Sequence[SubjectRecord], places: Sequence[Path]) ->
     Raises:
         ValueError: One is missing, or there under its name with other content.
     """
-    return [_find("reference", record.name, record.sha256, places) for record in records]
+    return [
+        [_find("reference", view.name, view.sha256, places) for view in record.views]
+        for record in records
+    ]
 
 
 def _find(kind: str, name: str, sha256: str, places: Sequence[Path]) -> Path:
@@ -144,7 +148,7 @@ def _find_masks(records: Sequence[SubjectRecord], places: Sequence[Path]) -> lis
 
 
 def _subjects(
-    records: Sequence[SubjectRecord], references: Sequence[Path], masks: Sequence[str]
+    records: Sequence[SubjectRecord], references: Sequence[Sequence[Path]], masks: Sequence[str]
 ) -> list[Subject]:
     """Subjects as they were; masks painted in the browser are in the record itself."""
     from dynaip.pipeline.placing import LAYOUTS
@@ -153,7 +157,7 @@ def _subjects(
     painted = [mask.startswith(PAINTED) for mask in masks]
     said = ["" if own else mask for own, mask in zip(painted, masks, strict=True)]
     subjects = read_subjects(
-        references,
+        [first for first, *_ in references],
         [record.scale for record in records],
         [],
         said[:1] if said and said[0] in LAYOUTS else said,
@@ -163,10 +167,13 @@ def _subjects(
     return [
         dataclasses.replace(
             subject,
+            image=[view for each in (subject, *read_subjects(more, [], [])) for view in each.views],
             granularity=record.granularity,
             mask=_read_painted(mask) if own else subject.mask,
         )
-        for subject, record, own, mask in zip(subjects, records, painted, masks, strict=True)
+        for subject, (_, *more), record, own, mask in zip(
+            subjects, references, records, painted, masks, strict=True
+        )
     ]
 
 

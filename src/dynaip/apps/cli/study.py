@@ -40,10 +40,11 @@ def make(
     ours, *competitors = (Results.open(folder) for folder in folders)
     study = design_study(ours, competitors, settings)
     out.parent.mkdir(parents=True, exist_ok=True)
+    key = out.with_suffix(".key.json")
+    # First: where it is refused, the page of the other study stays, too.
+    write_key(study, key)
     with Console().status("Putting the pictures into the page"):
         out.write_text(study_page(study, title))
-    key = out.with_suffix(".key.json")
-    write_key(study, key)
     Console().print(
         f"The page is {out} ({out.stat().st_size / 1e6:.1f} MB), its key {key}. Keep the key to "
         "yourself until all votes are in.",

@@ -6,22 +6,24 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
+from transformers import CLIPVisionConfig
 
 from dynaip.adapter.attention import resolve_overlap
 from dynaip.analysis.attention_maps import picture_attention
-from dynaip.apps.web.order import Limits, Order, OrderError
+from dynaip.apps.web.order import Order, OrderError
 from dynaip.apps.web.takes import Take
 from dynaip.pictures import decode_picture, read_reference
 from dynaip.pipeline import provenance
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.placing import resolve_places
+from dynaip.pipeline.references import UNREADABLE
 from dynaip.pipeline.subject import Subject, token_mask
 
 if TYPE_CHECKING:
@@ -74,9 +76,22 @@ class Pencil:
 
     @property
     def reference_size(self) -> int:
-        """Pixels of the square that the image encoder sees; more where it is not loaded yet."""
+        """Pixels of the square that the image encoder sees.
+
+        Raises:
+            ValueError: It is not loaded yet, as with FLUX.1, and not to be had.
+        """
         encoder = getattr(self.personal.pipe, "image_encoder", None)
-        return Limits.reference if encoder is None else encoder.config.image_size
+        if encoder is not None:
+            return encoder.config.image_size
+        name = self.personal.adapter.config.encoder
+        try:
+            return cast(int, CLIPVisionConfig.from_pretrained(name).image_size)
+        except UNREADABLE as error:
+            raise ValueError(
+                f"The adapter's image encoder {name} cannot be had; download it, or check the "
+                "connection."
+            ) from error
 
     @property
     def token(self) -> int:

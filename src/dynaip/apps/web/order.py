@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from dynaip.adapter.attention import OVERLAPS, Overlap
 from dynaip.adapter.config import BRANCHES, Branches
 from dynaip.pictures import decode_picture, square
-from dynaip.pipeline.placing import PLACES
+from dynaip.pipeline.placing import PLACES, write_box
 from dynaip.pipeline.provenance import PAINTED
 from dynaip.pipeline.subject import Subject
 
@@ -247,7 +247,7 @@ def _read_place(values: Mapping[str, Any], limits: Limits) -> tuple[Any, str | N
         return value, value
     if given == ["box"]:
         box = _numbers(value, 4, "box")
-        return box, ",".join(f"{number:g}" for number in box)
+        return box, write_box(box)
     content = read_file(value, "mask", limits)
     too_large = OrderError(
         f"A mask has at most {limits.mask_side} pixels a side and {limits.mask >> 10} KiB.", "mask"

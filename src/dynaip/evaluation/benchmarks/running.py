@@ -18,6 +18,7 @@ from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
 from dynaip.evaluation.generation import hash_weights
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
+from dynaip.pipeline.placing import write_box
 from dynaip.pipeline.provenance import (
     Origin,
     Settings,
@@ -25,6 +26,9 @@ from dynaip.pipeline.provenance import (
     save_picture,
 )
 from dynaip.pipeline.subject import Subject
+
+# What a run without an adapter has nothing to do with.
+OF_REFERENCES = {"branches", "overlap", "scale", "boxes"}
 
 Painter = Callable[[Case, int], tuple[Image.Image, Settings]]
 
@@ -62,6 +66,8 @@ class Way:
         origin = Origin.read(self.model, self.adapter)
         named = {"model": origin.model, "adapter": origin.adapter}
         settings = dataclasses.asdict(self) | named
+        if self.adapter is None:
+            settings = {k: v for k, v in settings.items() if k not in OF_REFERENCES}
         weights = {}
         if Path(self.model).is_dir():
             weights["transformer"] = hash_weights(Path(self.model) / "transformer")
@@ -198,8 +204,8 @@ class FluxPainter:
                 Subject(list(each.references), mask=box, scale=self.way.scale)
                 for each, box in zip(case.subjects, boxes, strict=True)
             ]
-            words = [",".join(f"{side:g}" for side in box) if box else "" for box in boxes]
-            files = [each.references[0] for each in case.subjects]
+            words = [write_box(box) if box else "" for box in boxes]
+            files = [each.references for each in case.subjects]
             kept = [
                 personal.encode(subjects, self.grid, self.way.overlap),
                 record_subjects(files, subjects, words),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -164,9 +166,28 @@ def design_study(
 
 
 def write_key(study: Study, path: Path) -> None:
-    """Writes the key, readable by its owner only."""
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(study.key(), indent=1) + "\n")
+    """Writes the key, whole or not at all, readable by its owner only.
+
+    Raises:
+        ValueError: Something else is there, such as the key of another study.
+    """
+    content = json.dumps(study.key(), indent=1).encode() + b"\n"
+    if path.exists() and path.read_bytes() != content:
+        raise ValueError(
+            f"{path} is there already, and not this study's key; without their key votes cannot be "
+            "counted, so give another --out, or move it away."
+        )
+    # Not `write_whole`, whose files everybody may read.
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
 
 
 class _Draw:
