@@ -1,4 +1,4 @@
-"""What depends on how a machine computes: where bf16 is quick, and Muon where it is not."""
+"""What depends on how a machine computes: its processes, bf16, and Muon without it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +15,12 @@ from torch import Tensor, nn
 BF16 = ("avx512_bf16", "amx_bf16")
 # AdamW's size, as torch calls it.
 SIZE = "match_rms_adamw"
+
+
+def process_state() -> PartialState:
+    """This process among those that `accelerate launch` or torchrun started, and its device."""
+    # Asked for anything else, accelerate does not see the other processes of a machine without one.
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def quick_in_bf16(device: torch.device) -> bool:

@@ -114,6 +114,31 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> Non
     assert [row["step"] for row in rows[1]] == list(range(1, 9))
 
 
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Each takes half of every batch; one of them writes."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import dataclasses, sys\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_loop import CONFIG, Regression, train\n"
+        "train(Regression(), dataclasses.replace(CONFIG, compile=True), Path(sys.argv[1]))\n"
+        "from accelerate import PartialState\n"
+        "print(f'one of {PartialState().num_processes}')\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    asked = [*launch, str(script), str(tmp_path / "two")]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("one of 2") == 2
+    train(Regression(), CONFIG, tmp_path / "one")
+    one, two = exported(tmp_path / "one"), exported(tmp_path / "two")
+    for name in one:
+        torch.testing.assert_close(two[name], one[name])
+    rows = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in rows] == list(range(1, 9))
+
+
 def test_killed_without_warning_equals_uninterrupted(tmp_path: Path) -> None:
     """Kill -9 between two checkpoints: the steps since the last one are done again, alike."""
     config = dataclasses.replace(CONFIG, checkpoint_minutes=0)

@@ -169,8 +169,13 @@ def _is_hub_id(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and "\\" not in name
 
 
-def replace(path: Path, write: Callable[[Path], object]) -> None:
+def replace(path: Path, write: Callable[[Path], object], mode: int = 0o644) -> None:
     """Writes beside the target, flushes, then renames over it.
+
+    Args:
+        path: The target.
+        write: Writes the file that it is given.
+        mode: Who may read it; nobody else can meanwhile.
 
     Raises:
         OSError: It cannot be written; what was there before still is.
@@ -182,7 +187,7 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
         write(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.chmod(0o644)
+        partial.chmod(mode)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -159,6 +159,15 @@ class PersonalPipeline:
         self.attachment = attach(transformer, branches=adapter.config.branches)
         self._references = ReferenceReader(pipe, adapter, image_encoder, offload)
 
+    @property
+    def reference_size(self) -> int:
+        """Pixels of the square that the image encoder sees; its weights are not loaded for it.
+
+        Raises:
+            ValueError: It is not loaded yet, as with FLUX.1, and its config not to be had.
+        """
+        return self._references.size
+
     @torch.no_grad()
     def __call__(
         self,
@@ -240,7 +249,6 @@ class PersonalPipeline:
             ValueError: A picture or mask cannot be used, the image encoder does not fit, or what is
                 given are no subjects.
         """
-        _check_subjects(subjects)
         return self._encode([subjects], grid, overlap)
 
     @torch.no_grad()
@@ -293,8 +301,6 @@ class PersonalPipeline:
             raise ValueError(
                 f"Subjects were given for {len(each)} prompts; give as many prompts, in a list."
             )
-        for own in each:
-            _check_subjects(own)
         together = self._encode(each, grid, overlap)
         pictures = arguments.get("num_images_per_prompt", 1)
         return together._replace(prompt=together.prompt.repeat_interleave(pictures))
@@ -303,6 +309,8 @@ class PersonalPipeline:
         self, pictures: Sequence[Sequence[Subject]], grid: Grid | None, overlap: Overlap
     ) -> Conditioning:
         """The subjects of each picture of a batch, all of them with equally many tokens."""
+        for subjects in pictures:
+            _check_subjects(subjects)
         resolve_overlap(torch.ones(1, 1, 1), overlap)
         with self._references.on_device():
             fused = [[self._references.fuse(each) for each in own] for own in pictures]

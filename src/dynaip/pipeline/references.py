@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from dynaip.adapter.card import SubjectCard, encode_card
 from dynaip.adapter.config import DynaIPConfig
@@ -48,6 +48,20 @@ class ReferenceReader:
         self._offloaded: list[nn.Module] = [adapter]
         if offload:
             adapter.to("cpu")
+
+    @property
+    def size(self) -> int:
+        """See `PersonalPipeline.reference_size`."""
+        if self._image_encoder is not None:
+            return cast(int, self._image_encoder.config.image_size)
+        name = self.adapter.config.encoder
+        try:
+            return cast(int, CLIPVisionConfig.from_pretrained(name).image_size)
+        except UNREADABLE as error:
+            raise ValueError(
+                f"The adapter's image encoder {name} cannot be had; download it, or check the "
+                "connection."
+            ) from error
 
     @contextlib.contextmanager
     def on_device(self) -> Iterator[None]:
@@ -93,8 +107,7 @@ class ReferenceReader:
 
     def _features(self, pictures: Sequence[Any]) -> Float[Tensor, "l b n d"]:
         encoder = self._encoder()
-        size = cast(int, encoder.config.image_size)
-        references = [read_reference(picture, size) for picture in pictures]
+        references = [read_reference(picture, self.size) for picture in pictures]
         hidden_states = encode_references(encoder, stack_pictures(references))
         features = tap_features(hidden_states, self.adapter.config.layers)
         return features.to(next(self.adapter.parameters()))

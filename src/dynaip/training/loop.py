@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dynaip.adapter import storage
-from dynaip.numerics import quick_in_bf16
+from dynaip.numerics import process_state, quick_in_bf16
 from dynaip.training import checkpoint as ckpt
 from dynaip.training.config import FREE_ON_RESUME, TrainingConfig
 from dynaip.training.optimization import (
@@ -70,6 +70,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
         CheckpointError: The folder belongs to another run, or its checkpoint cannot be read.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint has been written.
     """
+    process_state()
     # accelerate knows one precision a process, and stages that follow one another differ in it.
     accelerator = Accelerator(mixed_precision="no")
     config = with_precision(config, folder, accelerator.device)
@@ -193,16 +194,17 @@ def _checked_claim(folder: Path, config: TrainingConfig, identity: dict[str, Any
         former = TrainingConfig.from_dict(known["config"])
         known["config"] = dataclasses.asdict(former)
         free = set(FREE_ON_RESUME)
-        if _step_of(found[-1]) > min(former.decay_begins, config.decay_begins):
+        step = _step_of(found[-1])
+        if step > min(former.decay_begins, config.decay_begins):
             free -= {"steps", "cooldown"}
         if differing := _differences(known, asked, free):
             raise ckpt.CheckpointError(
                 f"{folder} holds another run: {'; '.join(differing)}. Choose another folder, or "
                 "delete this one to start over."
             )
-        if _step_of(found[-1]) > config.steps:
+        if step > config.steps:
             raise ckpt.CheckpointError(
-                f"{folder} is at step {_step_of(found[-1])} already, past the {config.steps} that "
+                f"{folder} is at step {step} already, past the {config.steps} that "
                 "are asked for; ask for as many, or choose another folder."
             )
     return json.dumps(asked, indent=2)

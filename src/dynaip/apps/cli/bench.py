@@ -236,12 +236,10 @@ def run(
             "--no-adapter leaves out; give one or the other."
         )
     quiet_libraries()
-    import torch
-    from accelerate import PartialState
-
     from dynaip.evaluation.benchmarks.manifest import read_manifest
     from dynaip.evaluation.benchmarks.results import Results
     from dynaip.evaluation.benchmarks.running import FluxPainter, Way, in_shard, paint_missing
+    from dynaip.numerics import process_state
 
     asked = read_manifest(manifest)
     way = Way(
@@ -259,8 +257,7 @@ def run(
         boxes=boxes is not False,
         size=size,
     )
-    # Asked for anything else, accelerate does not see the other processes of a machine without one.
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = process_state()
     index, count = _parse_shard(shard)
     part = (index * state.num_processes + state.process_index, count * state.num_processes)
     pipe = load_model(model)

@@ -23,6 +23,8 @@ Model = Annotated[
 Adapter = Annotated[
     str | None, typer.Option(help="An adapter's folder or hub id; else the model's own.")
 ]
+# How long they train.
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the recipe's.")]
 # Parts of the miniature whose classes are not those that diffusers' annotations name.
 OWN_CLASSES = ("Expected types for image_encoder", "Expected types for vae")
 # Results go to stdout, everything said on the way to stderr: `--json` can be piped.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynaip.apps.cli.loading import Steps, named_folders
+
 app = typer.Typer(no_args_is_help=True, help="The miniature: Toyland and a small FLUX of it.")
 
 Runs = Annotated[Path, typer.Option(help="Folder of the run folders, one per stage.")]
@@ -57,9 +59,7 @@ def train(
     ],
     recipe: Recipe = "64px",
     runs: Runs = Path("runs/miniature"),
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps in all, instead of the recipe's.")
-    ] = None,
+    steps: Steps = None,
     start: Annotated[
         Path | None, typer.Option(help="Transformer that stage base goes on from.")
     ] = None,
@@ -107,7 +107,6 @@ def bundle(
     """Put the trained stages together into a folder that FluxPipeline opens, in 16 bit."""
     from rich.console import Console
 
-    from dynaip.apps.cli.loading import named_folders
     from dynaip.miniature import recipe as recipes
 
     others = named_folders("--variant", variants)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
-from dynaip.apps.cli.loading import quiet_libraries
+from dynaip.apps.cli.loading import Steps, quiet_libraries
 
 
 def train(
@@ -21,9 +21,7 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Adapter to start from; stage 2 takes stage 1's.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps in all, instead of the recipe's.")
-    ] = None,
+    steps: Steps = None,
     variant: Annotated[
         str,
         typer.Option(
@@ -38,9 +36,9 @@ def train(
 
     quiet_libraries()
     import torch
-    from accelerate import PartialState
 
     from dynaip.evaluation.generation import hash_base, hash_weights
+    from dynaip.numerics import process_state
     from dynaip.pipeline.flux import load
     from dynaip.training import recipe as recipes
     from dynaip.training.loop import train as run
@@ -71,9 +69,7 @@ def train(
     if start is not None:
         identity["start"] = hash_weights(start)
     folder = runs / f"stage{stage}"
-    # Asked for anything else, accelerate does not see the other processes of a machine without one.
-    state = PartialState(cpu=not torch.accelerator.is_available())
-    device = torch.device(state.device or "cpu")
+    device = cast(torch.device, process_state().device)
     config = with_precision(config, folder, device)
     # Nothing casts where the training has no autocast.
     dtype = torch.float32 if config.precision == "no" else None

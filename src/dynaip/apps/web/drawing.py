@@ -6,13 +6,12 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
-from transformers import CLIPVisionConfig
 
 from dynaip.adapter.attention import resolve_overlap
 from dynaip.analysis.attention_maps import picture_attention
@@ -23,7 +22,6 @@ from dynaip.pipeline import provenance
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.placing import resolve_places
-from dynaip.pipeline.references import UNREADABLE
 from dynaip.pipeline.subject import Subject, token_mask
 
 if TYPE_CHECKING:
@@ -76,22 +74,8 @@ class Pencil:
 
     @property
     def reference_size(self) -> int:
-        """Pixels of the square that the image encoder sees.
-
-        Raises:
-            ValueError: It is not loaded yet, as with FLUX.1, and not to be had.
-        """
-        encoder = getattr(self.personal.pipe, "image_encoder", None)
-        if encoder is not None:
-            return encoder.config.image_size
-        name = self.personal.adapter.config.encoder
-        try:
-            return cast(int, CLIPVisionConfig.from_pretrained(name).image_size)
-        except UNREADABLE as error:
-            raise ValueError(
-                f"The adapter's image encoder {name} cannot be had; download it, or check the "
-                "connection."
-            ) from error
+        """See `PersonalPipeline.reference_size`."""
+        return self.personal.reference_size
 
     @property
     def token(self) -> int:

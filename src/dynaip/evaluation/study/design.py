@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dynaip.adapter import storage
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Results
 
@@ -177,17 +176,7 @@ def write_key(study: Study, path: Path) -> None:
             f"{path} is there already, and not this study's key; without their key votes cannot be "
             "counted, so give another --out, or move it away."
         )
-    # Not `write_whole`, whose files everybody may read.
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    storage.replace(path, lambda partial: partial.write_bytes(content), mode=0o600)
 
 
 class _Draw:
