@@ -65,7 +65,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise ValueError(f"There are no pairs: {path} does not exist.")
     rows = []
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             try:
                 row = json.loads(line)
