@@ -18,7 +18,12 @@ def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laborator
         pipe=tiny.pipeline(),
         model=model,
         adapters={"full": model / "adapter"},
-        variants={"full": model / "adapter", "add": model / "add"},
+        variants={
+            "full": model / "adapter",
+            "full-seed1": model / "adapter",
+            "add": model / "add",
+            "add-seed1": model / "add",
+        },
         probe=probe,
         look=picture_attention,
         finder=Detector(DetectorConfig(size=SIZE, widths=(4, 4, 4), threshold=0.0)),

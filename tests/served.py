@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
-import uvicorn
 from PIL import Image
 
+from dynaip.apps.web import server as web
 from dynaip.apps.web.order import Limits
-from dynaip.apps.web.server import make_app
 from dynaip.apps.web.studio import Studio
 
 LIMITS = Limits(body=2**20, upload=300_000, upload_pixels=1_000_000, subjects=3, pictures=4)
@@ -65,8 +64,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(studio: Studio) -> Iterator[Server]:
-    config = uvicorn.Config(make_app(studio, LIMITS), port=0, log_level="error")
-    server = uvicorn.Server(config)
+    server = web.Server(web.make_app(studio, LIMITS), studio, port=0, log_level="error")
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -129,6 +129,12 @@ def test_what_is_no_picture_is_said(content: bytes, tmp_path: Path) -> None:
         open_picture(tmp_path / "a.png")
 
 
+def test_an_icon_is_not_decoded_to_learn_its_size(tmp_path: Path) -> None:
+    (tmp_path / "a.ico").write_bytes(encoded("ICO"))
+    with pytest.raises(PictureError, match="not a picture that can be read"):
+        open_picture(tmp_path / "a.ico")
+
+
 @pytest.mark.parametrize(("width", "height"), [(30_000, 3_000), (200_000, 200_000)])
 def test_a_bomb_is_refused_before_decoding(width: int, height: int, tmp_path: Path) -> None:
     assert width * height > MAX_PIXELS

@@ -26,7 +26,9 @@ def test_the_python_example_runs(
     Path("out/references").mkdir(parents=True)
     Image.new("RGB", (20, 10), "red").save("out/references/1.png")
     exec(compile(code, "README.md", "exec"), {})
-    assert Image.open("toy-at-the-beach.png").size == (tiny.SIZE, tiny.SIZE)
+    without, shown = Image.open("without.png"), Image.open("with.png")
+    assert without.size == shown.size == (tiny.SIZE, tiny.SIZE)
+    assert without.tobytes() != shown.tobytes()
     assert "tensor" in capsys.readouterr().out
 
 

@@ -19,9 +19,10 @@ from PIL import Image, ImageOps
 PathLike = str | os.PathLike[str]
 
 MAX_PIXELS = 64_000_000
-# What Pillow reads by itself. Formats that start another program (EPS) or need one stay out.
+# What Pillow reads by itself. Formats that start another program (EPS) or need one stay out, and
+# those that are decoded when they are opened (ICO), whatever their size.
 FORMATS = (
-    "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "TGA", "QOI",
+    "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA", "QOI",
 )  # fmt: skip
 # How their files end.
 ENDINGS = frozenset(f".{name.lower()}" for name in (*FORMATS, "JPG", "TIF", "JP2"))

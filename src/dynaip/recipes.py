@@ -1,6 +1,6 @@
 """Recipes: TOML files, a person's own or those that come with a package in its `recipes` folder.
 
-Their tables become dataclasses that are strict about names and types.
+Names and types are checked strictly, of tables that become dataclasses and of those that stay.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -66,11 +66,40 @@ def from_table(cls: type[Settings], values: Mapping[str, Any], name: str) -> Set
     return cls(**given)
 
 
-def check_types(cls: type, values: Mapping[str, Any], where: str) -> None:
-    """Strict about a dataclass's values: no texts for numbers, no booleans for whole ones.
+def check_table(cls: type, values: Mapping[str, Any], where: str) -> None:
+    """Strict about a table that stays one.
 
     Args:
-        cls: Has fields of texts, numbers, booleans, literals and tuples of whole numbers.
+        cls: A `TypedDict` of what it holds.
+        values: The table.
+        where: What sentences call it, such as "the recipe".
+
+    Raises:
+        ValueError: A key is unknown, a required one is missing, or a value is of another type.
+    """
+    check_keys(values, typing.get_type_hints(cls), typing.cast(Any, cls).__required_keys__, where)
+    check_types(cls, values, where)
+
+
+def check_keys(
+    values: Mapping[str, Any], allowed: Iterable[str], required: Iterable[str], where: str
+) -> None:
+    """Raises a `ValueError` where a table has other keys than the allowed ones, or too few."""
+    if unknown := sorted(values.keys() - set(allowed)):
+        raise ValueError(
+            f"{where.capitalize()} has unknown keys: {', '.join(unknown)}; it may hold "
+            f"{', '.join(sorted(allowed))}."
+        )
+    if missing := sorted(set(required) - values.keys()):
+        raise ValueError(f"{where.capitalize()} lacks: {', '.join(missing)}.")
+
+
+def check_types(cls: type, values: Mapping[str, Any], where: str) -> None:
+    """Strict about values: no texts for numbers, no booleans for whole ones.
+
+    Args:
+        cls: Has fields of texts, numbers, booleans, tables, literals, and tuples or lists of
+            numbers.
         values: Some or all of them.
         where: What the sentence calls them, such as "the adapter's config".
 
@@ -84,14 +113,24 @@ def check_types(cls: type, values: Mapping[str, Any], where: str) -> None:
         if origin is Literal:
             fits = value in typing.get_args(expected)
             wanted = "one of " + ", ".join(map(repr, typing.get_args(expected)))
-        elif origin is tuple:
-            fits = isinstance(value, tuple) and all(type(item) is int for item in value)
-            wanted = "a list of whole numbers"
+        elif origin in (tuple, list):
+            item = typing.get_args(expected)[0]
+            fits = isinstance(value, origin) and all(_is_a(item, each) for each in value)
+            wanted = "a list of whole numbers" if item is int else "a list of numbers"
         else:
-            fits = type(value) is expected or (expected is float and type(value) is int)
-            wanted = _WORDS[expected]
+            fits, wanted = _is_a(expected, value), _WORDS[expected]
         if not fits:
             raise ValueError(f"{name} in {where} is {wanted}; got {value!r}.")
 
 
-_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+def _is_a(expected: type, value: Any) -> bool:
+    return type(value) is expected or (expected is float and type(value) is int)
+
+
+_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    dict: "a table",
+}

@@ -83,14 +83,16 @@ def test_granularity_by_hand(mixture, features):
     assert one_hot.coefficients.tolist() == [[0, 1, 0]] * 2
     rows = torch.tensor([[1.0, 0, 0], [0.5, 0.25, 0.25]])
     assert torch.equal(mixture(features, rows).coefficients, rows)
+    rounded = (0.333, 0.333, 0.3325)
+    assert mixture(features, rounded).coefficients[0].tolist() == pytest.approx(rounded)
 
 
 @pytest.mark.parametrize(
     ("granularity", "message"),
     [
         ((0.5, 0.6, 0.2), "sum to 1"),
-        ((1.5, -0.5, 0.0), "not negative"),
-        ((float("nan"), 0.5, 0.5), "not negative"),
+        ((1.5, -0.5, 0.0), "none negative"),
+        ((float("nan"), 0.5, 0.5), "none negative"),
         ((0.5, 0.5), "3 numbers"),
         (torch.full((3, 3), 1 / 3), "for 3 samples, but there are 2"),
     ],

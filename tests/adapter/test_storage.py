@@ -1,6 +1,8 @@
 """Files: what is written comes back; what was changed is found; a failed write loses nothing."""
 
 import json
+import os
+import stat
 import struct
 
 import pytest
@@ -136,3 +138,15 @@ def test_a_failed_write_leaves_the_old_files(folder, adapter, monkeypatch):
 def test_config_of_flux_loads_as_written(tmp_path):
     (tmp_path / storage.CONFIG).write_text(DynaIPConfig.flux_dev().to_json())
     assert storage.load_config(tmp_path) == DynaIPConfig.flux_dev()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_is_the_umask_s_to_say(adapter, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        adapter.save_pretrained(tmp_path)
+        storage.replace(tmp_path / "key", lambda path: path.write_text("secret"), mode=0o600)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {storage.CONFIG: mode, storage.WEIGHTS: mode, "key": 0o600}

@@ -17,6 +17,7 @@ from dynaip.pipeline.subject import Subject
 
 CALL = {"num_inference_steps": 2, "height": 32, "width": 16}
 GRID = (8, 4)
+SIDE = 4  # patches of 4 pixels, of a reference of 16
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def reference(colour: str) -> Image.Image:
 
 def test_shares_and_grids_while_a_picture_is_made(personal: PersonalPipeline) -> None:
     subjects = [Subject(reference("red"), mask=(0, 0, 1, 0.5)), Subject(reference("blue"))]
-    with record_attention(personal.attachment) as record:
+    with record_attention(personal.attachment, side=SIDE) as record:
         personal("a red dog", subjects=subjects, **CALL)
     maps = record.maps(GRID)
     assert maps.picture.shape == (1, 2, *GRID)
@@ -56,7 +57,7 @@ def test_pictures_are_the_same_and_nothing_is_recorded_afterwards(
         return personal("a dog", generator=torch.Generator().manual_seed(0), **call).images
 
     plain = make()
-    with record_attention(personal.attachment) as record:
+    with record_attention(personal.attachment, side=SIDE) as record:
         assert (make() == plain).all()
     before = record.maps(GRID)
     make()
@@ -86,7 +87,7 @@ def test_the_softmax_is_the_attention_of_the_adapter() -> None:
         torch.randn(1, 1, 2, 5, 4),
     )
     prompt = ImagePrompt(keys=(key,), values=(value,), scale=torch.ones(1, 1, 1))
-    record = AttentionRecord()
+    record = AttentionRecord(2)
     record(0, query, prompt.block(0), 3)
     maps = record.maps((2, 2))
     expected = torch.nn.functional.scaled_dot_product_attention(
@@ -100,8 +101,38 @@ def test_the_softmax_is_the_attention_of_the_adapter() -> None:
     np.testing.assert_allclose(maps.reference["image"].ravel(), shares, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("views", "class_token"), [(5, True), (4, False)])
+def test_views_that_would_make_one_square_stay_apart(views: int, class_token: bool) -> None:
+    """5 x (1 + 8 x 8) is 1 + 18 x 18, and 4 x 8 x 8 is 16 x 16."""
+    view = class_token + 8 * 8
+    shown, patch = views - 2, class_token + 8 * 3 + 5
+    key = torch.zeros(1, 1, 2, views * view, 4)
+    key[..., shown * view + patch, :] = 20
+    prompt = ImagePrompt(keys=(key,), values=(key,), scale=torch.ones(1, 1, 1))
+    record = AttentionRecord(8, class_token=class_token)
+    record(0, torch.ones(1, 7, 2, 4), prompt.block(0), 3)
+    shares = record.maps((2, 2)).reference["image"]
+    assert shares.shape == (1, 1, views, 8, 8)
+    assert shares[0, 0, shown, 3, 5] == pytest.approx(1)
+    assert shares.sum() == pytest.approx(1)
+    other = AttentionRecord(7, class_token=class_token)
+    other(0, torch.ones(1, 7, 2, 4), prompt.block(0), 3)
+    with pytest.raises(ValueError, match=f"{views * view} tokens.*`side`"):
+        other.maps((2, 2))
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_a_finished_picture_knows_how_many_views_its_subjects_have(class_token: bool) -> None:
+    """10 x (1 + 4 x 4) is 1 + 13 x 13, and 4 x 4 x 4 is 8 x 8."""
+    counts = (2, 5) if class_token else (1, 4)
+    subjects = [Subject([reference("red")] * count) for count in counts]
+    with PersonalPipeline(tiny.pipeline(), tiny.adapter(class_token=class_token)) as personal:
+        maps = picture_attention(personal, Image.new("RGB", (16, 16)), "a dog", subjects)
+    assert maps.reference["image"].shape == (1, 2, 10 if class_token else 4, SIDE, SIDE)
+
+
 def test_only_the_blocks_that_are_asked_for(personal: PersonalPipeline) -> None:
-    with record_attention(personal.attachment, blocks=[9]) as record:
+    with record_attention(personal.attachment, side=SIDE, blocks=[9]) as record:
         personal("a dog", subjects=[Subject(reference("red"))], **CALL)
     with pytest.raises(ValueError, match="No block attended"):
         record.maps(GRID)
@@ -113,7 +144,7 @@ def test_what_cannot_be_drawn_is_refused(personal: PersonalPipeline) -> None:
         picture_attention(personal, picture, "a dog", [])
     with pytest.raises(ValueError, match="between 0 and 1"):
         picture_attention(personal, picture, "a dog", [Subject(reference("red"))], noise=1.0)
-    with record_attention(personal.attachment) as record:
+    with record_attention(personal.attachment, side=SIDE) as record:
         personal("a dog", subjects=[Subject(reference("red"))], **CALL)
     with pytest.raises(ValueError, match="32 tokens"):
         record.maps()

@@ -47,7 +47,7 @@ def test_a_benchmark_is_answered_in_shards_and_goes_on(
     assert "2 of 4 pictures are there already" in rest.err
     results = Results.open(out)
     assert results.method.name == "Ours"
-    assert set(results.method.weights) == {"transformer", "adapter"}
+    assert set(results.method.weights) == {"base", "adapter"}
     # The hash that stands in the pictures, too.
     settings = read_settings(results.pictures()[0].path)
     assert results.method.weights["adapter"] == settings.adapter_sha256
@@ -82,7 +82,7 @@ def test_the_base_answers_by_itself(cli: Cli, model: Path, manifest: Path, tmp_p
     options = ("--model", model, "--steps", 1, "--no-adapter", "--name", "text only")
     assert cli("bench", "run", manifest, "--out", out, *options).code == 0
     method = Results.open(out).method
-    assert method.weights.keys() == {"transformer"}
+    assert method.weights.keys() == {"base"}
     assert method.settings.keys() == {"model", "adapter", "steps", "guidance", "size"}
 
 
@@ -158,11 +158,11 @@ def test_the_truth_is_read_by_a_probe_and_reported(
     rows = read_scores(out / "scores" / "truth.jsonl").rows
     assert {row.score for row in rows if row.measure == "truth-scene"} == {1.0}
     assert {row.protocol for row in rows if row.measure == "pf"} == {"truth"}
-    assert not any(row.measure == "cp" for row in rows)
+    assert {row.status for row in rows if row.measure == "cp"} == {"not_asked"}
     lenient = cli("bench", "score", out, *options, "--least-ceiling", 0)
     assert "Left out" not in lenient.err
     rows = read_scores(out / "scores" / "truth.jsonl").rows
-    assert sum(row.measure == "cp" for row in rows) == 2 + 3
+    assert sum((row.measure, row.status) == ("cp", "ok") for row in rows) == 2 + 3
     other = cli("bench", "score", out, "--least-ceiling", 0)
     assert other.code == 2
     assert "is for --metric truth" in other.err

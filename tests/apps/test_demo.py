@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from dynaip.apps.cli.demo import COLUMNS, draw_cases
@@ -24,6 +25,25 @@ def test_the_sheet_and_what_is_said_about_it(cli: Any, model: Path, tmp_path: Pa
         assert sheet.width > 128 * (len(COLUMNS) + 1)
         assert sheet.height > 128 * 2
     assert sorted(path.name for path in (tmp_path / "references").iterdir()) == ["1.png", "2.png"]
+
+
+@pytest.mark.parametrize("name", ["demo.png", "demo.json", "references/1.png"])
+def test_files_of_others_are_left_alone(cli: Any, model: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "references").mkdir()
+    (tmp_path / name).write_text('{"rows": ["mine"]}')
+    result = cli("demo", "--model", model, "--out", tmp_path, "--steps", 1)
+    assert (result.code, "dynaip did not make it; give another folder" in result.err) == (2, True)
+    assert (tmp_path / name).read_text() == '{"rows": ["mine"]}'
+
+
+def test_a_sheet_is_made_again_longer_or_shorter(cli: Any, model: Path, tmp_path: Path) -> None:
+    for subjects in (2, 1, 2):
+        options = ("--out", tmp_path, "--subjects", subjects, "--steps", 1)
+        result = cli("demo", "--model", model, *options)
+        assert result.code == 0, result.err
+    Image.new("RGB", (4, 4)).save(tmp_path / "references" / "3.png")
+    result = cli("demo", "--model", model, "--out", tmp_path, "--subjects", 3, "--steps", 1)
+    assert (result.code, "3.png is there already" in result.err) == (2, True)
 
 
 def test_cases_are_held_out_fixed_and_name_no_looks() -> None:

@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import pytest
+import torch
 import typer
 from safetensors import SafetensorError
 
-from dynaip.apps.cli.errors import run, sentence
+from dynaip.apps.cli import app as dynaip_app
+from dynaip.apps.cli.errors import MEMORY_FULL, run, sentence
 
 
 def app_that(error: BaseException) -> typer.Typer:
@@ -33,6 +35,8 @@ def app_that(error: BaseException) -> typer.Typer:
         (SafetensorError("I/O error: No space left on device (os error 28)"), "Error: The disk is"),
         (SafetensorError("Error while serializing"), "Error: Error while serializing"),
         (PermissionError(13, "Permission denied", "a.png"), "Error: Permission denied: a.png."),
+        (MemoryError(), f"Error: {MEMORY_FULL}"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to"), f"Error: {MEMORY_FULL}"),
         (KeyboardInterrupt(), "Stopped; files that were finished stay as they are.\n"),
     ],
 )
@@ -53,16 +57,53 @@ def test_debug_keeps_the_traceback() -> None:
         run(app_that(ValueError("bad")), ["--debug"])
 
 
-def test_our_own_mistakes_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(app_that(ZeroDivisionError()), [])
+def test_memory_that_the_cpu_has_not_is_told() -> None:
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(10**15)
+    assert sentence(full.value) == MEMORY_FULL
 
 
-def test_an_unknown_option_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("shapes differ")])
+def test_our_own_mistakes_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run(app_that(error), [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nonsense"], "No such option: --nonsense"),
+        ([], "Missing option '--prompt'"),
+        (["--prompt", "a", "--steps", "none"], "Invalid value for '--steps': "),
+        (["--prompt"], "Option '--prompt' requires an argument"),
+    ],
+)
+def test_a_slip_in_the_command_is_one_sentence_and_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def draw(prompt: Annotated[str, typer.Option()], steps: int = 1) -> None: ...
+
     with pytest.raises(SystemExit) as finished:
-        run(app_that(ValueError()), ["--nonsense"])
-    assert finished.value.code == 2
-    assert "--nonsense" in capsys.readouterr().err
+        run(app, arguments)
+    out, err = capsys.readouterr()
+    assert (finished.value.code, out) == (2, "")
+    assert err.startswith(f"Error: {words}")
+    assert err.endswith(".\n")
+    assert err.count("\n") == 1
+
+
+def test_help_and_a_verb_s_own_code_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code in (([], 2), (["--help"], 0), (["bench"], 2)):
+        with pytest.raises(SystemExit) as finished:
+            run(dynaip_app, arguments)
+        out, err = capsys.readouterr()
+        assert (finished.value.code, "Usage" in out, err) == (code, True, "")
+    with pytest.raises(SystemExit) as finished:
+        run(app_that(typer.Exit(1)), [])
+    assert (finished.value.code, *capsys.readouterr()) == (1, "", "")
 
 
 def test_an_error_without_words_says_its_name() -> None:

@@ -170,7 +170,7 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
         ("taste", "full=nowhere", "no experiment 'taste'"),
         ("ablation", "full=src --model src", "no adapters in src/variants"),
         ("ablation", "full=src --variant full=nowhere", "no adapter in nowhere"),
-        ("all", "full=src --model src", "The ablation is left out"),
+        ("all", "full=src --model src", "ablation and seeds"),
     ],
 )
 def test_experiments_that_cannot_be_run_are_one_sentence(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +203,7 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--granularity", "0.5,0.5,0.5"], "sum to 1"),
         (["--granularity", "-1,1,1"], "none negative"),
         (["--granularity", "low"], "three numbers with commas"),
-        (["--granularity", "1,0"], "three numbers"),
+        (["--granularity", "1,0"], "3 numbers"),
         (["--scale", "-1"], "scale must be"),
         (["--scale", "nan"], "scale must be"),
         (["--scale", "1", "--scale", "2"], "once for each"),
@@ -210,7 +212,7 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--mask", "left", "--mask", "right"], "given 2 times for 1"),
         (["--mask", "0,0,2,1"], "in fractions of the picture"),
         (["--start", "1"], "0 <= start < end <= 1"),
-        (["--overlap", "most"], "sum, normalise, priority"),
+        (["--overlap", "most"], "sum, normalise or priority"),
         (["--reference", "nowhere.png"], "no picture file"),
         (["--adapter", "no/where/at/all"], "no adapter folder"),
         (["-n", "2", "--out", "one.png"], "cannot hold several"),
@@ -223,6 +225,31 @@ def test_a_wrong_option_is_one_sentence(
     cli: Any, arguments: list[object], option: list[str], words: str
 ) -> None:
     assert_one_sentence(cli(*arguments, "--prompt", "a dog", *option), words)
+
+
+def test_slips_are_told_before_torch_is_imported(reference: Path, tmp_path: Path) -> None:
+    code = """
+import json, sys
+from dynaip.apps.cli import app
+from dynaip.apps.cli.errors import run
+for arguments in json.loads(sys.argv[1]):
+    try:
+        run(app, arguments)
+    except SystemExit:
+        print(arguments[-2], "torch" in sys.modules)
+"""
+    slips = [
+        ["--granularity", "1,2"],
+        ["--scale", "nan"],
+        ["--start", "2"],
+        ["--branches", "foo"],
+        ["--overlap", "most"],
+    ]
+    call = ["generate", "--prompt", "a dog", "--reference", str(reference)]
+    command = [sys.executable, "-c", code, json.dumps([[*call, *slip] for slip in slips])]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout.splitlines() == [f"{option} False" for option, _ in slips]
+    assert done.stderr.count("Error: ") == len(slips)
 
 
 def test_a_wrong_model_is_one_sentence(cli: Any, arguments: list[object], tmp_path: Path) -> None:

@@ -141,6 +141,25 @@ def test_another_adapter_is_refused(made: Path, model: Path, cli: Any, tmp_path:
     assert (result.code, "other weights" in result.err) == (2, True)
 
 
+@pytest.mark.parametrize("option", ["--adapter", "--reference"])
+def test_a_picture_without_subjects_has_no_use_for_references(
+    made: Path, cli: Any, tmp_path: Path, option: str
+) -> None:
+    settings = dataclasses.replace(read_settings(made / "a.png"), subjects=())
+    save_picture(Image.open(made / "a.png"), tmp_path / "a.png", settings)
+    result = cli("run", tmp_path / "a.png", option, made)
+    assert (result.code, "this picture has none; leave them out" in result.err) == (2, True)
+
+
+def test_settings_of_another_type_are_one_sentence(made: Path, cli: Any, tmp_path: Path) -> None:
+    values = json.loads((made / "a.json").read_text())
+    values["subjects"][0]["mask"] = 5
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    result = cli("run", tmp_path / "a.json")
+    assert result.code == 2
+    assert result.err == "Error: These are not the settings of a picture (mask is 5).\n"
+
+
 def test_verify_reads_settings_notice_and_credential(made: Path, cli: Any, tmp_path: Path) -> None:
     result = cli("verify", made / "a.png", "--json")
     facts = json.loads(result.out)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+
+from dynaip.apps.cli.train import _tell
 
 STAGE = {
     "steps": 1,
@@ -35,6 +39,26 @@ def recipe(folder: Path, model: Path) -> Path:
     path = folder / "mine.toml"
     path.write_text("\n".join(lines))
     return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        ({"used": 0.02, "loss_wrong": 0.5}, "yes: right 0.4000, wrong 0.5000, null 0.6000;"),
+        ({"used": 0.0, "loss_wrong": 0.5}, "not yet: right 0.4000, wrong 0.5000, null 0.6000;"),
+        ({}, "no telling from one sample: right 0.4000, null 0.6000;"),
+    ],
+)
+def test_the_log_is_told_in_words(
+    capsys: pytest.CaptureFixture[str], changes: dict[str, float], answer: str
+) -> None:
+    row = {"step": 7, "loss": 0.4, "router_entropy": 0.6}
+    _tell(row, 2)
+    assert capsys.readouterr().out == ""
+    _tell({**row, "loss_right": 0.4, "loss_null": 0.6, "attention_ratio": 0.1, **changes}, 2)
+    told = capsys.readouterr().out
+    assert f"is the reference used? {answer}" in told
+    assert told.endswith(f"router entropy 0.600 of {math.log(2):.3f}\n")
 
 
 def test_a_run_goes_on_over_its_own_base_and_start_only(

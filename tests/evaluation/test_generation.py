@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
+from safetensors.torch import save_file
 
 from dynaip.evaluation.generation import (
     FluxGenerator,
     PersonalGenerator,
     Request,
     Use,
+    hash_base,
     hash_weights,
     make_pictures,
 )
@@ -85,12 +88,50 @@ def test_whatever_else_is_asked_for_is_made_anew(change: str, tmp_path: Path) ->
 
 
 def test_weights_are_told_apart(tmp_path: Path) -> None:
+    def save(value: float, **said: str) -> str:
+        save_file({"weight": torch.tensor([value])}, tmp_path / "model.safetensors", said or None)
+        return hash_weights(tmp_path)
+
     with pytest.raises(ValueError, match="no weights"):
         hash_weights(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"abc")
-    first = hash_weights(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"abd")
-    assert hash_weights(tmp_path) != first
+    first, second = save(1.0), save(2.0)
+    assert second != first
+    # Which layers are tapped is in a config.
+    (tmp_path / "config.json").write_text('{"layers": [1], "fusion": "moe"}')
+    third = save(2.0)
+    assert third not in (first, second)
+    (tmp_path / "config.json").write_text('{\n"fusion": "moe", "layers": [1]}')
+    assert save(2.0) == third
+    # safetensors writes what is said of a file in another order each time.
+    assert len({save(1.0, format="pt", sha256="0", more="1") for _ in range(8)}) == 1
+    for damage in (b"abc", b"\xff" * 20):
+        (tmp_path / "model.safetensors").write_bytes(damage)
+        with pytest.raises(ValueError, match="damaged"):
+            hash_weights(tmp_path)
+
+
+def test_a_base_is_its_weights_and_configs_and_not_what_ships_with_it(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> str:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return hash_base(tmp_path)
+
+    weights = (b"\x02" + bytes(7) + b"{}").decode()  # no tensors
+    write("transformer/model.safetensors", weights)
+    write("transformer/config.json", "{}")
+    before = write("model_index.json", "{}")
+    parts = ("transformer/config.json", "scheduler/scheduler_config.json", "model_index.json")
+    own = [write(name, '{"shift": 3}') for name in parts]
+    assert len({before, *own}) == 1 + len(parts)
+    for name in ("adapter", "variants/low"):
+        write(f"{name}/config.json", "{}")
+        write(f"{name}/model.safetensors", weights)
+    for name in ("README.md", "figures.jsonl", "transformer/README.md"):
+        assert write(name, "{}") == own[-1]
+    (tmp_path / "transformer" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="no weights"):
+        hash_base(tmp_path)
 
 
 def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() -> None:

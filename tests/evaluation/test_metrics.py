@@ -16,6 +16,9 @@ from transformers import (
     CLIPProcessor,
     Dinov2Config,
     Dinov2Model,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
 )
 
 from dynaip.evaluation.benchmarks.baselines import make_baseline
@@ -55,10 +58,23 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> ClipEmbedder:
 def dino(tmp_path_factory: pytest.TempPathFactory) -> DinoEmbedder:
     folder = tmp_path_factory.mktemp("dino")
     torch.manual_seed(0)
-    config = Dinov2Config(**SMALL, num_hidden_layers=1, image_size=16, patch_size=4)
+    config = Dinov2Config(**SMALL, num_hidden_layers=1, image_size=32, patch_size=8)
     Dinov2Model(config).save_pretrained(folder)
-    size = {"height": 16, "width": 16}
-    CLIPImageProcessor(size=size, crop_size=size).save_pretrained(folder)
+    # DINOv2's own makes 256 pixels of a picture's shorter side, and keeps the middle 224.
+    size, crop = {"shortest_edge": 48}, {"height": 32, "width": 32}
+    CLIPImageProcessor(size=size, crop_size=crop).save_pretrained(folder)
+    return DinoEmbedder(str(folder))
+
+
+@pytest.fixture(scope="module")
+def old_dino(tmp_path_factory: pytest.TempPathFactory) -> DinoEmbedder:
+    """With the processor of DINO, which crops nothing."""
+    folder = tmp_path_factory.mktemp("old-dino")
+    torch.manual_seed(0)
+    ViTModel(ViTConfig(**SMALL, num_hidden_layers=1, image_size=16, patch_size=4)).save_pretrained(
+        folder
+    )
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
     return DinoEmbedder(str(folder))
 
 
@@ -121,16 +137,25 @@ def test_prompts_are_compared_whole(results: Results, clip: ClipEmbedder) -> Non
     assert not np.allclose(text, clip.texts(["the beach"])[0])
 
 
-@pytest.mark.parametrize("kind", ["clip", "dino"])
+@pytest.mark.parametrize("kind", ["clip", "dino", "old dino"])
 def test_nothing_at_the_edges_is_cropped_away(
-    clip: ClipEmbedder, dino: DinoEmbedder, kind: str
+    clip: ClipEmbedder, dino: DinoEmbedder, old_dino: DinoEmbedder, kind: str
 ) -> None:
-    embedder = {"clip": clip, "dino": dino}[kind]
-    wide = noisy(1, (16, 64))
+    embedder = {"clip": clip, "dino": dino, "old dino": old_dino}[kind]
+    wide = noisy(1, (32, 128))
     changed = wide.copy()
-    changed.paste("red", (0, 0, 12, 16))
+    changed.paste("red", (0, 0, 8, 32))
     first, second = embedder.pictures([wide, changed])
     assert not np.allclose(first, second, atol=1e-4)
+
+
+def test_dino_sees_pictures_of_the_size_it_was_trained_on(dino: DinoEmbedder) -> None:
+    seen = []
+    look = lambda module, arguments, named: seen.append(named["pixel_values"].shape)  # noqa: E731
+    handle = dino.model.register_forward_pre_hook(look, with_kwargs=True)
+    dino.pictures([noisy(1, (50, 70))])
+    handle.remove()
+    assert seen == [(1, 3, 32, 32)]
 
 
 def test_a_mask_beside_the_picture_comes_before_the_box(results: Results) -> None:

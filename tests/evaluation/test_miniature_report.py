@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from dynaip.evaluation.figures import Figure
@@ -43,3 +44,9 @@ def test_costs_are_ceilings() -> None:
     assert row[:5] == ("a picture", "12.3 s", "", "≤ 2 s", "missed")
     row = cells(figure(name="strange pictures", value=0.02, target=None, at_most=True))
     assert row[:5] == ("strange pictures", "0.020", "", "low", "")
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    ends = {"value": math.nan, "low": math.nan, "high": math.nan}
+    row = cells(figure(name="glyph", **ends, measurable=False, count=0))
+    assert row == ("glyph", "–", "", "≥ 0.9", NOT_MEASURABLE, "", "", "", "")

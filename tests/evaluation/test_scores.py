@@ -4,18 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dynaip.evaluation.scores import (
-    STATUSES,
     ScoreRow,
     ScoresError,
-    Unit,
     append_scores,
-    coverage,
     final_scores,
-    mean_bounds,
     read_scores,
 )
 
@@ -107,32 +101,7 @@ def test_the_newest_success_counts_and_else_the_newest_failure() -> None:
     assert len(final_scores([first, *others])) == 5
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(STATUSES))))
-def test_coverage_counts_every_expected_unit_once(attempts: list[tuple[int, str]]) -> None:
-    rows = [
-        row(picture=picture) if status == "ok" else failed(status, picture=picture)
-        for picture, status in attempts
-    ]
-    units = [row(picture=picture).unit for picture in range(4)]
-    found = coverage(units, final_scores(rows))
-    assert found.scored == sum((picture, "ok") in attempts for picture in range(4))
-    assert found.scored + sum(found.failures.values()) == found.expected == 4
-    untouched = {picture for picture, _ in attempts if picture < 4}
-    assert found.failures.get("missing", 0) == 4 - len(untouched)
-
-
-def test_a_mean_needs_nearly_all() -> None:
-    units = [Unit("a", n, "cp", None, "judge", "strict", 0) for n in range(1000)]
-    scored = {unit: row(picture=unit.picture) for unit in units}
-    assert coverage(units, dict(list(scored.items())[:995])).complete
-    assert not coverage(units, dict(list(scored.items())[:994])).complete
-    assert coverage([], {}).complete
-
-
-def test_bounds_hold_whatever_the_missing_scores_are() -> None:
-    assert mean_bounds([0.5, 1.0], 2) == (1.5 / 4, 3.5 / 4)
-    assert mean_bounds([0.25], 0) == (0.25, 0.25)
-    assert all(math.isnan(end) for end in mean_bounds([], 0))
+def test_shares_are_of_the_scale() -> None:
     assert row(score=3.0).share == 0.75
     assert row(score=3.0, scale=(1.0, 5.0)).share == 0.5
     assert math.isnan(failed().share)

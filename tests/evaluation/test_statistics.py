@@ -16,6 +16,7 @@ from dynaip.evaluation.statistics import (
     compare,
     holm,
     mean_columns,
+    permutation_test,
     product_columns,
     product_of_ratios,
     ratio,
@@ -193,3 +194,13 @@ def test_smallest_detectable_difference_of_a_full_benchmark() -> None:
     error = 0.18 * np.sqrt((1 + 8 * 0.1) / 1350)
     assert error == pytest.approx(0.0066, abs=5e-5)
     assert smallest_detectable_difference(error) == pytest.approx(0.018, abs=5e-4)
+
+
+def test_groups_differ_only_by_more_than_their_members() -> None:
+    groups = np.array(["a", "b", "c"] * 3)
+    same = np.array([1.0, 5, 3, 3, 1, 5, 5, 3, 1])
+    assert permutation_test(same, groups) == 1
+    apart = np.array([1.0, 5, 3, 1.1, 5.1, 3.1, 0.9, 4.9, 2.9])
+    # Of 1680 ways to deal nine members to three groups, 3! keep these together.
+    assert permutation_test(apart, groups) == pytest.approx(6 / 1680, abs=0.002)
+    assert permutation_test(np.ones(9), groups) == 1

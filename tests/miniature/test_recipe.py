@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tiny
 import torch
 from diffusers import FluxPipeline
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny_recipes import as_toml, tiny_recipe
+from typer.testing import CliRunner
 
+from dynaip.apps.cli import app
 from dynaip.hosts.flow import encode_pictures, pad_tokens, shift_sigma
 from dynaip.miniature import toyland
 from dynaip.miniature.base import BaseTask, GuidanceTask, subject_cover
-from dynaip.miniature.cache import PictureCache
 from dynaip.miniature.encoders import EncoderTask, captioned, factors_in_words
-from dynaip.miniature.pairs import ToylandPairs
-from dynaip.miniature.recipe import STAGES, TOWERS, build_task, bundle, load_recipe, unbundle
+from dynaip.miniature.recipe import (
+    READS,
+    STAGES,
+    TOWERS,
+    build_task,
+    bundle,
+    unbundle,
+)
 from dynaip.pipeline.bundle import shipped_adapters, shipped_variants
+from dynaip.training.checkpoint import CheckpointError
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
 from dynaip.training.optimization import build_optimizers, trainable_parameters
 from dynaip.training.task import Task
 
 CONFIG = TrainingConfig(steps=1, batch_size=2, precision="no", workers=0)
-
-
-def tiny_recipe() -> dict[str, Any]:
-    recipe = copy.deepcopy(load_recipe("64px"))
-    recipe |= {"tokenizer_captions": 60, "vae_pictures": 60}
-    recipe["pictures"] |= {"size": 32, "pool": 6}
-    recipe["vae"] |= {"sample_size": 32, "correction_width": 4}
-    recipe["image_encoder"] |= {"image_size": 32, "num_hidden_layers": 2}
-    recipe["transformer"] |= {"num_layers": 1, "num_single_layers": 1, "num_attention_heads": 1}
-    return recipe
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +131,38 @@ def test_a_stage_says_which_one_is_missing(tmp_path: Path) -> None:
         build_task("adapter", tiny_recipe(), tmp_path)
 
 
-def test_recipes_are_found_by_name_or_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="64px"):
-        load_recipe("63px")
-    broken = tmp_path / "broken.toml"
-    broken.write_text("steps = [")
-    with pytest.raises(ValueError, match="not valid TOML"):
-        load_recipe(str(broken))
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_knows_all_stages_that_it_reads(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    read: set[str] = set()
+
+    def note(runs: Path, stage: str, name: str) -> Path:
+        read.add(stage)
+        return runs / stage / "export" / name
+
+    monkeypatch.setattr("dynaip.miniature.recipe._export", note)
+    build_task(stage, tiny_recipe(), runs)
+    assert read == set(READS[stage])
+
+
+def test_a_run_does_not_go_on_over_stages_trained_anew(runs: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "runs"
+    shutil.copytree(runs, ours, ignore=shutil.ignore_patterns("cache", "checkpoints", "guidance"))
+    path = tmp_path / "tiny.toml"
+    path.write_text(as_toml({**tiny_recipe(), "train": {"guidance": dataclasses.asdict(CONFIG)}}))
+    arguments = ["miniature", "train", "--stage", "guidance", "--recipe", str(path)]
+    arguments += ["--runs", str(ours)]
+    for _ in range(2):
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    for stage, part in (("base", "transformer"), ("vae", "vae")):
+        (weights,) = (ours / stage / "export" / part).glob("*.safetensors")
+        before, tensors = weights.read_bytes(), load_file(weights)
+        name = next(iter(tensors))
+        save_file({**tensors, name: tensors[name] + 1}, weights, {"format": "pt"})
+        with pytest.raises(CheckpointError, match=rf"another run: exports\.{stage} was [^;]*$"):
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
+        weights.write_bytes(before)
 
 
 def test_an_untrained_base_predicts_nothing(runs: Path) -> None:
@@ -270,18 +294,11 @@ def test_guidance_is_distilled_from_the_frozen_teacher(runs: Path) -> None:
     assert all(p.grad is None for p in task.teacher.parameters())
 
 
-def test_pictures_come_from_the_cache_once_drawn(tmp_path: Path) -> None:
-    cache = PictureCache(tmp_path, "x", 3, 16)
-    picture = np.full((16, 16, 3), 7, dtype=np.uint8)
-    assert np.array_equal(cache.get(1, lambda: picture), picture)
-    again = PictureCache(tmp_path, "x", 3, 16)
-
-    def never() -> np.ndarray:
-        raise AssertionError("drawn twice")
-
-    assert np.array_equal(again.get(1, never), picture)
-    with pytest.raises(AssertionError, match="drawn twice"):
-        again.get(0, never)
+def test_the_base_draws_its_sheet(runs: Path, tmp_path: Path) -> None:
+    task = build_task("guidance", tiny_recipe(), runs)
+    task.sample(tmp_path / "sheet.png")
+    # Two pictures of each of eight prompts, twice as large.
+    assert Image.open(tmp_path / "sheet.png").size == (8 * 64, 2 * 64)
 
 
 def test_samples_repeat_the_pictures_with_new_noise(runs: Path) -> None:
@@ -352,43 +369,3 @@ def test_listed_factors_are_those_that_the_caption_can_say() -> None:
     assert factors_in_words(spec, ["scene", "light_colour"]) == (
         f"scene {spec.scene}, light colour {spec.light.colour}"
     )
-
-
-def test_pairs_show_one_subject_twice() -> None:
-    for pairing, same in (("intra", True), ("cross", False)):
-        pair = ToylandPairs(0, pairing, 32, 32)[4]
-        rng = np.random.default_rng([0, 4])
-        spec = toyland.sample_spec(rng)
-        assert np.array_equal(pair["image"], toyland.render(spec, 32).image)
-        assert np.array_equal(pair["reference"], toyland.segment(spec, 0, 32)) == same
-    with pytest.raises(ValueError, match="intra, cross"):
-        ToylandPairs(0, "extra", 32, 32)
-    with pytest.raises(ValueError, match=r"share, from 0 to 1; got 1\.5"):
-        ToylandPairs(0, "intra", 32, 32, view_captions=1.5)
-
-
-def test_a_share_of_the_captions_leaves_the_looks_to_the_reference() -> None:
-    def looks(share: float) -> int:
-        pairs = ToylandPairs(0, "cross", 32, 32, pool=4, view_captions=share)
-        told = 0
-        for index in range(120):
-            spec = toyland.sample_spec(np.random.default_rng([0, index % 4]))
-            told += spec.actors[0].concept.main_colour in pairs._prompt(
-                spec, np.random.default_rng([0, index])
-            )
-        return told
-
-    assert looks(1.0) == 0 < looks(0.5) < looks(0.0) < 80
-
-
-def test_pairs_are_drawn_once_and_told_in_other_words(tmp_path: Path) -> None:
-    drawn = ToylandPairs(0, "cross", 32, 16, pool=3)
-    for _ in range(2):
-        kept = ToylandPairs(0, "cross", 32, 16, pool=3, cache=tmp_path)
-        for index in (1, 4, 1):
-            for name in ("image", "reference"):
-                assert np.array_equal(kept[index][name], drawn[1][name])
-            assert kept[index]["prompt"] == drawn[index]["prompt"]
-    assert drawn[1]["prompt"] != drawn[4]["prompt"]
-    other = ToylandPairs(1, "cross", 32, 16, pool=3, cache=tmp_path)[1]
-    assert not np.array_equal(other["image"], drawn[1]["image"])

@@ -39,3 +39,11 @@ def test_unseen_strings_are_spelt_and_case_is_kept() -> None:
     ids = tokenizer("KZ k").input_ids
     assert tokenizer.unk_token_id not in ids
     assert "".join(tokenizer.convert_ids_to_tokens(ids)) == "▁KZ▁k</s>"
+
+
+def test_a_clip_tokenizer_is_the_same_each_time() -> None:
+    """Or a training that is resumed would give its embeddings to other pieces."""
+    first, *others = (
+        train_clip_tokenizer(CAPTIONS, vocabulary=600, max_length=20).get_vocab() for _ in range(4)
+    )
+    assert all(other == first for other in others)

@@ -294,6 +294,20 @@ def test_load_finds_the_miniature_by_itself(
             assert torch.equal(loaded.transformer.state_dict()[name], weight), name
 
 
+def test_load_falls_back_to_the_cpu(
+    pipe: FluxPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build for CUDA names CUDA, also where there is none, unless it is asked to look."""
+
+    def built_for(check_available: bool = False) -> torch.device | None:
+        return None if check_available else torch.device("cuda")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", built_for)
+    pipe.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert (loaded.device.type, loaded.dtype) == ("cpu", torch.float32)
+
+
 def test_load_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nowhere is neither a folder here nor a model"):
         load(tmp_path / "nowhere")

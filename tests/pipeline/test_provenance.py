@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import pytest
 import tiny
 from PIL import Image
@@ -120,6 +122,37 @@ def test_an_unknown_field_is_said(saved: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "extra": 1}))
     with pytest.raises(ValueError, match="extra"):
         read_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"height": "64"}, "height is '64'"),
+        ({"seed": True}, "seed is True"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"branches": "none"}, "branches is 'none'"),
+        ({"adapter": 1}, "adapter is 1"),
+        ({"versions": {"dynaip": 1}}, "versions is"),
+        ({"subjects": [{"mask": 5}]}, "mask is 5"),
+        ({"subjects": [{"scale": "loud"}]}, "scale is 'loud'"),
+        ({"subjects": [{"coefficients": ["1", 0, 0]}]}, "coefficients is"),
+        ({"subjects": [{"more_views": [{"name": 1, "sha256": ""}]}]}, "name is 1"),
+        ({"subjects": [{"more_views": [5]}]}, "not a mapping"),
+    ],
+)
+def test_a_field_of_another_type_is_said(
+    saved: Path, change: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Under test, the import hook would refuse the type first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    file = saved.with_suffix(".json")
+    values = json.loads(file.read_text())
+    for subject in change.pop("subjects", ()):
+        values["subjects"][0] |= subject
+    file.write_text(json.dumps(values | change))
+    with pytest.raises(ValueError, match="are not the settings of a picture") as refused:
+        read_settings(file)
+    assert words in str(refused.value)
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rest(

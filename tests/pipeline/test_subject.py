@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from dynaip.pipeline.subject import Subject, check_granularity, token_mask
+from dynaip.pipeline.subject import Subject, token_mask
 
 PICTURE = Image.new("RGB", (4, 4))
 
@@ -30,14 +30,16 @@ def test_a_bad_scale_is_refused(scale: float) -> None:
     [(1, 1, 1), (-0.5, 1, 0.5), (0.5, 0.5), (0, 0, 0), (float("nan"), 0.5, 0.5), (0.3, 0.3, 0.39)],
 )
 def test_a_bad_granularity_is_refused(granularity: Any) -> None:
-    with pytest.raises(ValueError, match="three numbers"):
+    with pytest.raises(ValueError, match="3 numbers"):
         Subject(PICTURE, granularity=granularity)
 
 
 @given(st.tuples(*[st.floats(0, 1)] * 3).filter(lambda values: sum(values) > 0.01))
 def test_granularity_sums_to_one_exactly_after_rounding(values: tuple[float, ...]) -> None:
     rounded = [round(value / sum(values), 3) for value in values]
-    assert sum(check_granularity(rounded)) == pytest.approx(1, abs=1e-12)
+    kept = Subject(PICTURE, granularity=rounded).granularity
+    assert kept is not None
+    assert sum(kept) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize(

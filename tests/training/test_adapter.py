@@ -141,6 +141,14 @@ def test_training_makes_the_reference_count(tmp_path: Path) -> None:
     assert sheet.size == (8 * tiny.SIZE, 4 * tiny.SIZE)
 
 
+def test_one_sample_has_no_wrong_reference() -> None:
+    """Rolled, it would be the right one, and no use could ever be seen."""
+    made = task()
+    found = {size: made.diagnose(batch(made, size)) for size in (1, 2)}
+    assert found[2].keys() - found[1].keys() == {"loss_wrong", "used"}
+    assert {"loss_right", "loss_null", "attention_ratio"} <= found[1].keys()
+
+
 def test_a_base_in_bf16_trains_and_draws(tmp_path: Path) -> None:
     """As on accelerators: the frozen parts in bf16, what is trained in fp32."""
     base = tiny.pipeline().to(torch.bfloat16)

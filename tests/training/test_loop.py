@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from regressing import CONFIG, Regression, exported
+from safetensors.torch import load_file
 
 from dynaip.training.checkpoint import (
     CheckpointError,
@@ -26,69 +25,6 @@ from dynaip.training.checkpoint import (
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import TrainingError, train
 from dynaip.training.task import Task
-
-CONFIG = TrainingConfig(
-    steps=8, batch_size=4, learning_rate=1e-2, ema_decay=0.9, log_every=1, precision="no", workers=0
-)
-
-
-class Noise(Dataset[dict[str, Any]]):
-    """Row `i` is drawn from `(seed, i)`."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        generator = torch.Generator().manual_seed(self.seed * 1000 + index)
-        return {"x": torch.randn(6, generator=generator)}
-
-
-class Regression(nn.Module):
-    """Learns to triple its input; `poison` makes the loss of that step not a number."""
-
-    def __init__(
-        self,
-        *,
-        poison: int | None = None,
-        kill: int | None = None,
-        by: signal.Signals = signal.SIGTERM,
-    ) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.blocks = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 6)])
-        self.frozen = nn.Linear(6, 6).requires_grad_(False)
-        self.calls, self.poison, self.kill, self.by = 0, poison, kill, by
-
-    def compile(self, **settings: Any) -> None:
-        """Nothing here is worth it."""
-
-    def dataset(self, seed: int) -> Noise:
-        return Noise(seed)
-
-    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"x": torch.stack([sample["x"] for sample in samples])}
-
-    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        self.calls += 1
-        if self.calls == self.kill:
-            os.kill(os.getpid(), self.by)
-        x = batch["x"]
-        loss = (self.blocks[1](torch.tanh(self.blocks[0](x))) - 3 * x).square().mean()
-        return {"loss": loss * (float("nan") if self.calls == self.poison else 1)}
-
-    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
-        return {}
-
-    def sample(self, path: Path) -> None:
-        path.write_text("picture")
-
-    def export(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        save_file(self.blocks.state_dict(), folder / "weights.safetensors")
-
-
-def exported(folder: Path) -> dict[str, Tensor]:
-    return load_file(folder / "export" / "weights.safetensors")
 
 
 def test_a_task_satisfies_the_protocol() -> None:
@@ -120,8 +56,9 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     script.write_text(
         "import dataclasses, sys\n"
         "from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_loop import CONFIG, Regression, train\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from regressing import CONFIG, Regression\n"
+        "from dynaip.training.loop import train\n"
         "train(Regression(), dataclasses.replace(CONFIG, compile=True), Path(sys.argv[1]))\n"
         "from accelerate import PartialState\n"
         "print(f'one of {PartialState().num_processes}')\n"
@@ -143,7 +80,7 @@ def test_killed_without_warning_equals_uninterrupted(tmp_path: Path) -> None:
     """Kill -9 between two checkpoints: the steps since the last one are done again, alike."""
     config = dataclasses.replace(CONFIG, checkpoint_minutes=0)
     killed = (
-        "import signal; from pathlib import Path; from training.test_loop import *;"
+        "from regressing import *; from dynaip.training.loop import train;"
         f"train(Regression(kill=6, by=signal.SIGKILL), {config!r}, Path({str(tmp_path)!r}) / 'cut')"
     )
     path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
@@ -170,7 +107,7 @@ def test_export_is_the_average_and_the_frozen_part_is_untouched(tmp_path: Path) 
 
 
 def test_a_loss_that_is_not_a_number_keeps_the_last_good_state(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"step 5.*step-00000004"):
+    with pytest.raises(TrainingError, match=r"step 5.*step-00000004.*learning_rate below 0.01\."):
         train(Regression(poison=5), CONFIG, tmp_path)
     weights = load_file(tmp_path / "checkpoints" / "step-00000004" / "model.safetensors")
     assert all(tensor.isfinite().all() for tensor in weights.values())
@@ -181,7 +118,7 @@ def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     other = dataclasses.replace(CONFIG, learning_rate=3e-3)
     with pytest.raises(CheckpointError, match=r"config.learning_rate was 0.01 and is now 0.003"):
         train(Regression(), other, tmp_path)
-    train(Regression(), dataclasses.replace(CONFIG, steps=10), tmp_path / "longer")
+    assert json.loads((tmp_path / "run.json").read_text())["config"]["learning_rate"] == 1e-2
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
@@ -313,9 +250,12 @@ def test_samples_are_drawn_with_the_average_and_put_back(tmp_path: Path) -> None
     config = dataclasses.replace(CONFIG, sample_every=4)
     train(Regression(), config, tmp_path / "sampled")
     train(Regression(), CONFIG, tmp_path / "plain")
-    assert len(list((tmp_path / "sampled" / "samples").iterdir())) == 2
+    first, last = sorted((tmp_path / "sampled" / "samples").iterdir())
+    assert [file.stem for file in (first, last)] == ["step-00000004", "step-00000008"]
     sampled, plain = exported(tmp_path / "sampled"), exported(tmp_path / "plain")
     assert torch.equal(sampled["0.weight"], plain["0.weight"])
+    # What is exported is the average, too.
+    assert torch.equal(load_file(last)["0.weight"], sampled["0.weight"])
 
 
 def test_unknown_settings_are_refused() -> None:
@@ -358,3 +298,31 @@ def test_a_run_is_diagnosed_at_its_intervals_and_at_its_end(tmp_path: Path) -> N
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [3, 5, 6, 8]
     assert [row["step"] for row in rows if "dear" in row] == [3, 6, 8]
+
+
+def test_no_largest_norm_clips_nothing(tmp_path: Path) -> None:
+    for name, largest in (("none", 0.0), ("wide", 1e9), ("narrow", 1e-9)):
+        train(Regression(), dataclasses.replace(CONFIG, max_grad_norm=largest), tmp_path / name)
+    none, wide, narrow = (
+        exported(tmp_path / name)["0.weight"] for name in ("none", "wide", "narrow")
+    )
+    assert torch.equal(none, wide)
+    assert not torch.equal(none, narrow)
+
+
+def test_a_log_that_cannot_be_written_anew_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(Regression(), CONFIG, tmp_path)
+    log, put = tmp_path / "log.jsonl", os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target == log:
+            raise OSError(28, "No space left on device")
+        put(source, target)
+
+    before = log.read_text()
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        train(Regression(), dataclasses.replace(CONFIG, steps=9), tmp_path)
+    assert log.read_text() == before != ""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from diffusers import FluxPipeline
 
+from dynaip.training.checkpoint import CheckpointError
 from dynaip.training.per_subject import METHODS, WORD, Method, SubjectFit, View, fit_subject
 from dynaip.training.task import Task
 
@@ -94,3 +96,25 @@ def test_a_fit_learns_its_pictures(tmp_path: Path) -> None:
 def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one picture"):
         fit_subject(tiny.pipeline(), SubjectFit(method="dreambooth"), [], tmp_path)
+
+
+def test_a_fit_goes_on_over_its_own_pictures_and_base_only(tmp_path: Path) -> None:
+    def refit(base: FluxPipeline, views: list[View], others: list[View]) -> None:
+        fit = SubjectFit(method="dreambooth", steps=1, batch_size=1, precision="no")
+        fit_subject(base, fit, views, tmp_path, others)
+
+    base, other = tiny.pipeline(), tiny.pipeline()
+    torch.nn.init.normal_(other.text_encoder.get_input_embeddings().weight)
+    dogs = [View(np.zeros((tiny.SIZE, tiny.SIZE, 3), np.uint8), "a dog")]
+    refit(base, VIEWS, dogs)
+    refit(base, VIEWS, dogs)
+    repainted = [VIEWS[0]._replace(picture=255 - VIEWS[0].picture), *VIEWS[1:]]
+    renamed = [VIEWS[0]._replace(prompt=f"a {WORD} cat"), *VIEWS[1:]]
+    for asked, changed in (
+        ((base, repainted, dogs), "views"),
+        ((base, renamed, dogs), "views"),
+        ((base, VIEWS, []), "others"),
+        ((other, VIEWS, dogs), "base"),
+    ):
+        with pytest.raises(CheckpointError, match=f"another run: {changed} was [^;]*$"):
+            refit(*asked)

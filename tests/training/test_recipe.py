@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import tiny
 
 from dynaip.adapter.config import DynaIPConfig
+from dynaip.adapter.model import DynaIPAdapter
 from dynaip.recipes import shipped_recipes
 from dynaip.training.recipe import VARIANTS, build_task, load_recipe, stage_config, with_variant
 
@@ -58,6 +60,30 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> N
         load_recipe(str(path))
     with pytest.raises(ValueError, match="flux1-dev, miniature"):
         load_recipe("flux2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("size = 1024", "size = '1024'", "size in the recipe is a whole number; got '1024'"),
+        (
+            "gradient_checkpointing = true",
+            "gradient_checkpointing = 'no'",
+            "gradient_checkpointing in the recipe is true or false; got 'no'",
+        ),
+        ("[drops]", "[drop]", "unknown keys: drop; it may hold adapter, data, drops, gradient_"),
+        ('pairing = "cross"', "", "pairing in stage2 is one of 'intra', 'cross'; got None"),
+        ('pairing = "intra"', 'pairing = "in"', "pairing in stage1 is one of .* got 'in'"),
+        ("[drops]", "[[drops]]", "drops in the recipe is a table; got"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (resources.files("dynaip.training") / "recipes" / "flux1-dev.toml").read_text()
+    assert text.count(old) == 1
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        load_recipe(str(path))
 
 
 def tiny_recipe(**changes: object) -> dict[str, Any]:
@@ -113,6 +139,25 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
     assert task.adapter.config == tiny.config()
     assert task.logit_mean == recipe["logit_mean"] > 0
     assert task.dataset(0)[0]["image"].shape == (64, 64, 3)
+
+    recipe["data"] = {"source": "toyland", "pool": "4"}
+    with pytest.raises(ValueError, match="pool in data is a whole number; got '4'"):
+        build_task(recipe, 1, tiny.pipeline())
+
+
+@pytest.mark.parametrize(("size", "near"), [(66, 64), (3, 4), (-4, 4)])
+def test_a_size_of_no_whole_number_of_tokens_is_refused(size: int, near: int) -> None:
+    message = rf"size in the recipe is a multiple of 4, .*such as {near}; got {size}\."
+    with pytest.raises(ValueError, match=message):
+        build_task(tiny_recipe() | {"size": size}, 1, tiny.pipeline())
+
+
+def test_a_start_of_another_kind_is_refused(tmp_path: Path) -> None:
+    DynaIPAdapter(tiny.config()).save_pretrained(tmp_path)
+    assert build_task(tiny_recipe(), 2, tiny.pipeline(), tmp_path).adapter.config == tiny.config()
+    message = r"fusion is 'moe' there and 'add' in the recipe; query_rope is False there and True"
+    with pytest.raises(ValueError, match=message):
+        build_task(tiny_recipe(fusion="add", query_rope=True), 2, tiny.pipeline(), tmp_path)
 
 
 def test_variants_change_what_they_are_named_for_and_nothing_else() -> None:

@@ -6,15 +6,12 @@ A leading `c` is a batch that may be 1 where the queries' is not: one reference 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-Overlap = Literal["sum", "normalise", "priority"]
-OVERLAPS: tuple[Overlap, ...] = ("sum", "normalise", "priority")
+from dynaip.adapter.choices import OVERLAPS, Overlap
 
 
 def cross_attention(

@@ -17,7 +17,7 @@ from torch import Tensor
 from dynaip.adapter import storage
 from dynaip.adapter.foreign import ForeignAdapter
 from dynaip.adapter.fusion import FusedTokens, Granularity, MixtureFusion, weigh
-from dynaip.adapter.model import DynaIPAdapter
+from dynaip.adapter.model import ImagePromptAdapter
 
 FORMAT = "dynaip-card"
 VERSION = "1"
@@ -60,7 +60,7 @@ class SubjectCard:
             )
         return FusedTokens(self.tokens[0], self.coefficients)
 
-    def check(self, adapter: DynaIPAdapter | ForeignAdapter) -> None:
+    def check(self, adapter: ImagePromptAdapter) -> None:
         """Refuses another adapter.
 
         Raises:
@@ -113,8 +113,8 @@ class SubjectCard:
 
 
 def encode_card(
-    adapter: DynaIPAdapter,
-    features: Float[Tensor, "l b n d"],
+    adapter: ImagePromptAdapter,
+    features: Float[Tensor, "l b n d"] | Float[Tensor, "b d"],
     granularity: Granularity | None = None,
     *,
     fused: bool = False,
@@ -123,17 +123,17 @@ def encode_card(
 
     Args:
         adapter: Whose experts speak.
-        features: The tapped layers of its pictures, one or several views.
+        features: What `adapter.tap` returned for its pictures, one or several views.
         granularity: For a fused card: weights by hand.
-        fused: Keep the fused tokens alone.
+        fused: Keep the fused tokens alone, which is all that there is of a single level.
 
     Raises:
         ValueError: The adapter's fusion has no experts to keep apart, or granularity is given for
             a card that leaves it open.
     """
     digest = fusion_sha256(adapter)
-    if fused:
-        made = adapter.encode(features, granularity)
+    if fused or adapter.levels == 1:
+        made = adapter.fuse(features, granularity)
         return SubjectCard(
             tokens=made.tokens[None], coefficients=made.coefficients, adapter_sha256=digest
         )
@@ -165,22 +165,16 @@ def encode_foreign_card(adapter: ForeignAdapter, embeds: Float[Tensor, "b d"]) -
     Raises:
         ValueError: The embeds are of another encoder.
     """
-    tokens = adapter.encode(embeds)
-    return SubjectCard(
-        tokens=tokens[None],
-        coefficients=tokens.new_ones(tokens.shape[0], 1),
-        adapter_sha256=fusion_sha256(adapter),
-    )
+    return encode_card(adapter, embeds)
 
 
-def fusion_sha256(adapter: DynaIPAdapter | ForeignAdapter) -> str:
+def fusion_sha256(adapter: ImagePromptAdapter) -> str:
     """SHA-256 of the weights that make tokens, rounded to bf16.
 
     The same adapter has the same in fp32 and in bf16; in fp16, which rounds in other places, it has
     one of its own.
     """
-    maker = adapter.image_proj if isinstance(adapter, ForeignAdapter) else adapter.fusion
-    state = maker.state_dict()
+    state = adapter.token_maker.state_dict()
     return storage.digest({name: t.detach().cpu().bfloat16() for name, t in state.items()})
 
 

@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from dynaip.adapter.fusion import Fusion
 from dynaip.recipes import check_types
 
 FORMAT = "dynaip-adapter"
 VERSION = 1
 
+Fusion = Literal["moe", "add", "concat", "low", "mid", "high"]
+FUSIONS: tuple[Fusion, ...] = ("moe", "add", "concat", "low", "mid", "high")
 Branches = Literal["image", "text", "both"]
 BRANCHES: tuple[Branches, ...] = ("image", "text", "both")
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 Rows = Literal["image", "text", "both"]
 Insertion = Literal["pre_out", "post_ff"]
+EncoderOutput = Literal["hidden_states", "pooler_output", "image_embeds"]
 Shapes = Mapping[str, tuple[int, ...]]
 
 HEAD_DIM = 128  # FLUX.1's; no file says it
@@ -41,7 +42,7 @@ class Convention:
     key_norm_eps: float | None
     query_rope: bool
     encoder: str
-    encoder_output: Literal["pooler_output", "image_embeds"]
+    encoder_output: EncoderOutput
 
     @property
     def gated(self) -> bool:

@@ -4,9 +4,8 @@ A checkpoint's convention travels as values (`dynaip.adapter.convention`): the p
 insertion and the query, `branches` the rows. Masks, scales and branches then work on it as on ours.
 
     adapter = ForeignAdapter.from_file("ip_adapter.safetensors")
-    prompt = adapter.project(adapter.encode(image_embeds)).with_scale(0.7)
-    with attach(pipe.transformer, prompt, branches=BlockBranches(**adapter.branches)):
-        ...
+    with adapter.attach(pipe) as personal:
+        personal("a dog surfing", subjects=[Subject("rex.png", mask="left", scale=0.7)])
 """
 
 from __future__ import annotations
@@ -23,7 +22,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dynaip.adapter import storage
-from dynaip.adapter.convention import HEAD_DIM, ForeignConfig, Rows, recognise, rename
+from dynaip.adapter.convention import (
+    HEAD_DIM,
+    EncoderOutput,
+    ForeignConfig,
+    Rows,
+    recognise,
+    rename,
+)
+from dynaip.adapter.fusion import FusedTokens, Granularity
+from dynaip.adapter.model import ImagePromptAdapter
 from dynaip.adapter.prompt import ImagePrompt
 
 # What torch raises over a pickle that is damaged, or that asks for more than tensors.
@@ -60,12 +68,14 @@ class BlockPair(nn.Module):
         self.to_v_ip = nn.Linear(config.token_dim, config.inner_dim, bias=config.bias)
 
 
-class ForeignAdapter(nn.Module):
+class ForeignAdapter(ImagePromptAdapter):
     """InstantX's or XLabs' weights for FLUX.1.
 
     Attributes:
         config: The convention, and the sizes that the file's tensors told.
     """
+
+    config: ForeignConfig
 
     def __init__(self, config: ForeignConfig) -> None:
         super().__init__()
@@ -74,10 +84,42 @@ class ForeignAdapter(nn.Module):
         self.ip_adapter = nn.ModuleList(BlockPair(config) for _ in range(config.blocks))
 
     @property
+    def encoder(self) -> str:
+        """See `Convention.encoder`."""
+        return self.config.convention.encoder
+
+    @property
+    def encoder_output(self) -> EncoderOutput:
+        """See `Convention.encoder_output`."""
+        return self.config.convention.encoder_output
+
+    @property
+    def levels(self) -> int:
+        """One: the encoder's last output alone."""
+        return 1
+
+    @property
     def branches(self) -> dict[str, Rows]:
         """Rows that the weights were published to serve, as arguments of `BlockBranches`."""
         convention = self.config.convention
         return {"double": convention.double_rows, "single": convention.single_rows or "image"}
+
+    @property
+    def token_maker(self) -> nn.Module:
+        """The projection to tokens."""
+        return self.image_proj
+
+    def tap(self, output: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """The encoder's one vector, see `encode`."""
+        return output.to(self.image_proj.norm.weight)
+
+    def fuse(
+        self, features: Float[Tensor, "b d"], granularity: Granularity | None = None
+    ) -> FusedTokens:
+        """What `encode` returns, and coefficients "b 1" of one: there is a single level."""
+        self.check_granularity(granularity)
+        tokens = self.encode(features)
+        return FusedTokens(tokens, tokens.new_ones(tokens.shape[0], 1))
 
     def encode(self, embeds: Float[Tensor, "b d"]) -> Float[Tensor, "b n d_tok"]:
         """Projects the image encoder's pooled output to reference tokens.
@@ -146,7 +188,10 @@ class ForeignAdapter(nn.Module):
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         if config is None:
-            raise ValueError(f"{path} holds no image-prompt adapter; its tensors have other names.")
+            raise ValueError(
+                f"{path} holds no image-prompt adapter of InstantX or XLabs, as its tensors' names "
+                "tell; one of dynaip's own is given as its folder."
+            )
         if config.inner_dim % head_dim:
             raise ValueError(
                 f"{path} has keys {config.inner_dim} wide, which heads of {head_dim} do not "

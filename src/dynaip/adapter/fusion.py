@@ -6,16 +6,15 @@ Axes: l level (low, mid, high), b batch, n tokens (class token first), d width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-Fusion = Literal["moe", "add", "concat", "low", "mid", "high"]
-FUSIONS: tuple[Fusion, ...] = ("moe", "add", "concat", "low", "mid", "high")
-LEVELS = ("low", "mid", "high")
+from dynaip.adapter.choices import LEVELS, check_granularity
+from dynaip.adapter.config import FUSIONS, Fusion
 
 Granularity = Sequence[float] | Tensor
 
@@ -241,12 +240,8 @@ def _as_coefficients(
         raise ValueError(
             f"Granularity was given for {given.shape[0]} samples, but there are {batch}."
         )
-    total = given.sum(dim=-1)
-    if not (given >= 0).all() or not torch.allclose(total, torch.ones_like(total), atol=1e-3):
-        raise ValueError(
-            "Granularity numbers are not negative and sum to 1, such as 0.2,0.3,0.5; got "
-            f"{given.tolist()}."
-        )
+    for row in given.reshape(-1, levels).tolist():
+        check_granularity(row, levels)
     return given.expand(batch, levels)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import abc
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dynaip.adapter import storage
-from dynaip.adapter.config import DynaIPConfig
+from dynaip.adapter.config import Branches, DynaIPConfig
+from dynaip.adapter.convention import EncoderOutput
 from dynaip.adapter.features import null_features, tap_features
 from dynaip.adapter.fusion import FusedTokens, Granularity, build_fusion
 from dynaip.adapter.projection import BlockProjection
@@ -19,13 +21,108 @@ from dynaip.adapter.prompt import ImagePrompt
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+    from transformers import PreTrainedModel
 
     from dynaip.pipeline.flux import PersonalPipeline
 
-__all__ = ["DynaIPAdapter", "DynaIPConfig"]
+__all__ = ["DynaIPAdapter", "DynaIPConfig", "ImagePromptAdapter"]
 
 
-class DynaIPAdapter(nn.Module):
+class ImagePromptAdapter(nn.Module, abc.ABC):
+    """What a pipeline reads subjects with: our own adapters, and other people's.
+
+    Attributes:
+        config: What the weights depend on, of a class of its own for each kind of adapter; the
+            width of the reference tokens is its `token_dim`.
+        encode: From what it reads of the image encoder to tokens, in each kind's own way; `fuse` is
+            what all of them share.
+    """
+
+    config: Any
+    encode: Any
+
+    @property
+    @abc.abstractmethod
+    def encoder(self) -> str:
+        """The frozen image encoder, as a hub name or a folder."""
+
+    @property
+    @abc.abstractmethod
+    def encoder_output(self) -> EncoderOutput:
+        """Which of the encoder's outputs is read."""
+
+    @property
+    @abc.abstractmethod
+    def levels(self) -> int:
+        """How many levels its tokens are weighed of; of one there is nothing to weigh."""
+
+    @property
+    @abc.abstractmethod
+    def branches(self) -> Mapping[str, Branches]:
+        """Rows that attend unless a call says otherwise, as arguments of `BlockBranches`."""
+
+    @property
+    @abc.abstractmethod
+    def token_maker(self) -> nn.Module:
+        """The part of it that makes tokens, which its cards depend on."""
+
+    @abc.abstractmethod
+    def tap(self, output: Any) -> Tensor:
+        """What it looks at of the encoder's `encoder_output`, in its own precision.
+
+        Raises:
+            ValueError: The encoder is another one.
+        """
+
+    @abc.abstractmethod
+    def fuse(self, features: Tensor, granularity: Granularity | None = None) -> FusedTokens:
+        """Reference tokens of what `tap` returned, and the coefficients "b levels" of these.
+
+        Raises:
+            ValueError: The features or the granularity do not fit.
+        """
+
+    @abc.abstractmethod
+    def project(self, tokens: Float[Tensor, "b n d"]) -> ImagePrompt:
+        """Projects tokens to every block's K and V, once for all steps: one subject, scale 1."""
+
+    def check_granularity(self, granularity: Granularity | None) -> None:
+        """Refuses weights where there is but one level.
+
+        Raises:
+            ValueError: Some were given, and would have no effect.
+        """
+        if granularity is not None and self.levels == 1:
+            raise ValueError(
+                "This adapter reads one output of its image encoder, so there are no levels whose "
+                "granularity could be set; leave it out."
+            )
+
+    def attach(
+        self,
+        pipe: DiffusionPipeline,
+        *,
+        image_encoder: PreTrainedModel | None = None,
+        offload: bool = False,
+    ) -> PersonalPipeline:
+        """A FLUX pipeline that also takes `subjects=[...]`; see `PersonalPipeline`.
+
+        Args:
+            pipe: The pipeline.
+            image_encoder: What reads the references; by default the pipeline's own where it has
+                one of this kind, else `encoder` is loaded when the first picture is read.
+            offload: Keep the adapter's weights on the CPU but while references are projected.
+
+        Raises:
+            ValueError: The adapter is for another base, or the encoder of another kind.
+        """
+        # Called, not imported above: the adapter loads without diffusers.
+        from dynaip.pipeline.flux import PersonalPipeline
+
+        return PersonalPipeline(pipe, self, image_encoder, offload=offload)
+
+
+class DynaIPAdapter(ImagePromptAdapter):
     """DynaIP for one base: all the weights there are, none of them in the base.
 
     Axes: l level, b batch, s subject, n tokens, h heads, d width.
@@ -33,6 +130,8 @@ class DynaIPAdapter(nn.Module):
     Attributes:
         config: The adapter's shape and conventions.
     """
+
+    config: DynaIPConfig
 
     def __init__(self, config: DynaIPConfig) -> None:
         super().__init__()
@@ -48,6 +147,42 @@ class DynaIPAdapter(nn.Module):
             BlockProjection(config.token_dim, config.inner_dim, config.key_std)
             for _ in range(config.blocks)
         )
+
+    @property
+    def encoder(self) -> str:
+        """See `DynaIPConfig.encoder`."""
+        return self.config.encoder
+
+    @property
+    def encoder_output(self) -> EncoderOutput:
+        """All layers, of which `tap` takes some."""
+        return "hidden_states"
+
+    @property
+    def levels(self) -> int:
+        """Tapped layers of the encoder."""
+        return len(self.config.layers)
+
+    @property
+    def branches(self) -> Mapping[str, Branches]:
+        """What the config says, for double and single blocks alike."""
+        return {"double": self.config.branches, "single": self.config.branches}
+
+    @property
+    def token_maker(self) -> nn.Module:
+        """Experts and router."""
+        return self.fusion
+
+    def tap(self, output: Sequence[Float[Tensor, "b n d"]]) -> Float[Tensor, "l b n d"]:
+        """The tapped layers of an encoder's whole `hidden_states`."""
+        features = tap_features(output, self.config.layers)
+        return features.to(next(self.parameters()))
+
+    def fuse(
+        self, features: Float[Tensor, "l b n d"], granularity: Granularity | None = None
+    ) -> FusedTokens:
+        """What `encode` makes of the tapped layers, all of its experts kept."""
+        return self.encode(features, granularity)
 
     def encode(
         self,
@@ -159,15 +294,3 @@ class DynaIPAdapter(nn.Module):
         weights = storage.load_weights(path, shapes)
         adapter.load_state_dict(weights, assign=True)
         return adapter.to(device=device, dtype=dtype)
-
-    def attach(self, pipe: DiffusionPipeline, *, offload: bool = False) -> PersonalPipeline:
-        """A FLUX pipeline that also takes `subjects=[...]`; see `PersonalPipeline`.
-
-        Args:
-            pipe: The pipeline.
-            offload: Keep the adapter's weights on the CPU but while references are projected.
-        """
-        # Called, not imported above: the adapter loads without diffusers.
-        from dynaip.pipeline.flux import PersonalPipeline
-
-        return PersonalPipeline(pipe, self, offload=offload)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dynaip.adapter.attention import Overlap, resolve_overlap
+from dynaip.adapter.choices import check_window
 from dynaip.adapter.convention import Insertion
 from dynaip.adapter.grouping import Cover, can_pack, cover_rows
 
@@ -181,11 +182,7 @@ class ImagePrompt:
         Raises:
             ValueError: The shares are not 0 <= start < end <= 1.
         """
-        if not 0 <= start < end <= 1:
-            raise ValueError(
-                "start and end are shares of the steps with 0 <= start < end <= 1; got "
-                f"{start} and {end}."
-            )
+        check_window(start, end)
         window = torch.tensor([[[start, end]]], device="cpu").expand(1, self.subjects, 2)
         return dataclasses.replace(self, window=window)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def locate(folder: str | Path) -> Path:
     if path.exists():
         raise ValueError(
             f"{path} is a file; give the adapter's folder, with its {CONFIG}. Weights of InstantX "
-            "and XLabs are files, which run from Python: docs/flux.md."
+            "and XLabs are files, which `ForeignAdapter.from_file` reads: docs/flux.md."
         )
     if not _is_hub_id(str(folder)):
         raise ValueError(f"There is no adapter folder {folder}; check the path.")
@@ -169,25 +170,26 @@ def _is_hub_id(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and "\\" not in name
 
 
-def replace(path: Path, write: Callable[[Path], object], mode: int = 0o644) -> None:
+def replace(path: Path, write: Callable[[Path], object], mode: int = 0o666) -> None:
     """Writes beside the target, flushes, then renames over it.
 
     Args:
         path: The target.
         write: Writes the file that it is given.
-        mode: Who may read it; nobody else can meanwhile.
+        mode: Who may read and write it, less the umask; nobody else can meanwhile.
 
     Raises:
         OSError: It cannot be written; what was there before still is.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    granted = stat.S_IMODE(os.fstat(descriptor).st_mode)
     os.close(descriptor)
-    partial = Path(name)
     try:
         write(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.chmod(mode)
+        partial.chmod(granted)  # safetensors writes a file of its own, and renames it
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from dynaip.adapter.config import Branches
-from dynaip.adapter.prompt import BlockPrompt
+from dynaip.adapter.prompt import BlockPrompt, ImagePrompt
 from dynaip.hosts.flow import add_noise, encode_pictures, shift_sigma, time_shift
 from dynaip.hosts.flux import Attachment
 from dynaip.hosts.vision import stack_pictures
@@ -48,12 +48,16 @@ class AttentionRecord:
     """Sums up attention while pictures are made; see `record_attention`.
 
     Args:
+        side: Patches along a side of a reference: the image encoder's `image_size // patch_size`,
+            336 // 14 = 24 for FLUX's.
         blocks: Blocks to look at, double then single; `None` is all.
         class_token: Whether a class token stands before each view's patches.
     """
 
-    def __init__(self, blocks: Collection[int] | None = None, *, class_token: bool = True) -> None:
-        self.blocks, self.class_token = blocks, class_token
+    def __init__(
+        self, side: int, *, blocks: Collection[int] | None = None, class_token: bool = True
+    ) -> None:
+        self.side, self.blocks, self.class_token = side, blocks, class_token
         self._sums: dict[str, Tensor] = {}
         self._seen = 0
 
@@ -82,7 +86,8 @@ class AttentionRecord:
             grid: Rows and columns of image tokens; not needed for square pictures.
 
         Raises:
-            ValueError: Nothing was recorded, or the picture has another number of tokens.
+            ValueError: Nothing was recorded, or the picture or its references have another number
+                of tokens.
         """
         if not self._seen:
             raise ValueError(
@@ -107,30 +112,39 @@ class AttentionRecord:
         )
 
     def _patches(self, shares: Float[np.ndarray, "b s m"]) -> Float[np.ndarray, "b s v y x"]:
-        """Tokens of a reference on its grid: the fewest square views that make them up."""
-        front = int(self.class_token)
-        count = shares.shape[-1]
-        views = next(v for v in range(1, count + 1) if _is_square(count, v, front))
-        patches = rearrange(shares, "b s (v m) -> b s v m", v=views)[..., front:]
-        return rearrange(patches, "b s v (y x) -> b s v y x", y=math.isqrt(patches.shape[-1]))
+        """Tokens of a reference on the grids of its views."""
+        front, count = int(self.class_token), shares.shape[-1]
+        view = front + self.side**2
+        if count % view:
+            raise ValueError(
+                f"The references have {count} tokens, which are not views of {view}; give the "
+                "patches along a side of the image encoder's picture as `side`."
+            )
+        patches = rearrange(shares, "b s (v m) -> b s v m", m=view)[..., front:]
+        return rearrange(patches, "b s v (y x) -> b s v y x", y=self.side)
 
 
 @contextlib.contextmanager
 def record_attention(
-    attachment: Attachment, *, blocks: Collection[int] | None = None, class_token: bool = True
+    attachment: Attachment,
+    *,
+    side: int,
+    blocks: Collection[int] | None = None,
+    class_token: bool = True,
 ) -> Iterator[AttentionRecord]:
     """Records attention maps of all pictures made while the context lasts; off otherwise.
 
-        with record_attention(personal.attachment) as record:
+        with record_attention(personal.attachment, side=24) as record:
             personal(prompt, subjects=[subject])
         maps = record.maps()
 
     Args:
         attachment: Of the transformer that makes them.
+        side: See `AttentionRecord`; 24 with FLUX's encoder, CLIP ViT-L/14 at 336 pixels.
         blocks: See `AttentionRecord`.
         class_token: See `AttentionRecord`; it is `adapter.config.class_token`.
     """
-    record = AttentionRecord(blocks, class_token=class_token)
+    record = AttentionRecord(side, blocks=blocks, class_token=class_token)
     with attachment.watch(record):
         yield record
 
@@ -173,11 +187,13 @@ def picture_attention(
     random = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(device)
     sigma = shift_sigma(torch.tensor([noise]), time_shift(pipe.scheduler, clean.shape[1]))
     latents = add_noise(clean, random, sigma.to(device)).to(pipe.transformer.dtype)
-    has_class_token = personal.adapter.config.class_token
-    with record_attention(personal.attachment, class_token=has_class_token) as record:
+    class_token = personal.adapter.config.class_token
+    shown = personal.encode(subjects, (rows, columns))
+    side = _side(shown.prompt, subjects, class_token)
+    with record_attention(personal.attachment, side=side, class_token=class_token) as record:
         personal(
             prompt,
-            subjects=subjects,
+            subjects=shown,
             branches=branches,
             latents=latents,
             sigmas=[noise],
@@ -206,7 +222,7 @@ def _look(query: Tensor, key: Tensor, value: Tensor, text: int) -> dict[str, Ten
     }
 
 
-def _is_square(count: int, views: int, front: int) -> bool:
-    patches, rest = divmod(count, views)
-    patches -= front
-    return not rest and patches > 0 and math.isqrt(patches) ** 2 == patches
+def _side(prompt: ImagePrompt, subjects: Sequence[Subject], class_token: bool) -> int:
+    """Patches along a side of a view; `side_by_side` repeats views where subjects differ."""
+    views = math.lcm(*(len(subject.views) for subject in subjects))
+    return math.isqrt(prompt.keys[0].shape[3] // views - class_token)

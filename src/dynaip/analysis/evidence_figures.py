@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from dynaip.analysis.evidence_pictures import (
     draw_coefficients,
     draw_samples,
 )
-from dynaip.analysis.report_figures import COLOURS, MARKERS, blank_figure
+from dynaip.analysis.report_figures import COLOURS, MARKERS, blank_figure, reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,11 +69,11 @@ def _trade_off(rows: Sequence[Row]) -> Figure | None:
         ax.errorbar(
             x[0],
             y[0],
-            xerr=_reach(x),
-            yerr=_reach(y),
-            fmt=MARKERS[index % len(MARKERS)],
-            color=COLOURS[index % len(COLOURS)],
-            label=_label(row),
+            xerr=reach(x),
+            yerr=reach(y),
+            **_marked(index),
+            linestyle="none",
+            label=_way_name(row),
             elinewidth=1,
         )
     _name_axes(ax, measure)
@@ -99,8 +99,8 @@ def _frontier(rows: Sequence[Row]) -> Figure | None:
             ax.errorbar(
                 left,
                 up,
-                xerr=_reach(row[measure]),
-                yerr=_reach(row["retention"]),
+                xerr=reach(row[measure]),
+                yerr=reach(row["retention"]),
                 color=COLOURS[index],
                 elinewidth=0.6,
                 alpha=0.4,
@@ -125,13 +125,15 @@ def _matrices(rows: Sequence[Row]) -> Figure | None:
         values = np.array(row["matrix"], dtype=float)
         ax.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
         inputs, outputs = (
-            [f"{name.replace('_', ' ')}{'' if name in row['readable'] else ' *'}" for name in names]
+            [f"{_in_words(name)}{'' if name in row['readable'] else ' *'}" for name in names]
             for names in (row["inputs"], row["outputs"])
         )
         ax.set_xticks(range(len(inputs)), inputs, rotation=60, ha="right", fontsize=8)
         ax.set_yticks(range(len(outputs)), outputs, fontsize=8)
         where = "text and image" if row["name"] == "both" else row["name"]
-        ax.set_title(f"{where} rows, DTS {_number(row['dts'])}", fontsize=10)
+        score = row["dts"][0]
+        dts = "–" if score is None else f"{score:.2f}"
+        ax.set_title(f"{where} rows, DTS {dts}", fontsize=10)
         for (y, x), value in np.ndenumerate(values):
             if abs(value) >= 0.1:
                 ax.text(x, y, f"{value:.1f}", ha="center", va="center", fontsize=7)
@@ -181,14 +183,14 @@ def _responses(rows: Sequence[Row]) -> Figure | None:
                 ax.errorbar(
                     level + 0.2 * offset,
                     interval[0],
-                    yerr=_reach(interval),
+                    yerr=reach(interval),
                     fmt=MARKERS[offset],
                     color=COLOURS[colour],
                     label=kind if level == 0 else None,
                 )
         ax.axhline(0, color="#d5d0c4", linewidth=0.9, zorder=0)
         ax.set_xticks(range(3), ["low", "mid", "high"])
-        ax.set_title(_label(row), fontsize=9)
+        ax.set_title(_way_name(row), fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("change of the coefficient")
     axes[0].legend(frameon=False, fontsize=8)
@@ -205,9 +207,8 @@ def _knowledge(rows: Sequence[Row]) -> Figure | None:
         ax.plot(
             range(len(rows)),
             heights,
-            label=factor.replace("_", " "),
-            marker=MARKERS[index % len(MARKERS)],
-            color=COLOURS[index % len(COLOURS)],
+            label=_in_words(factor),
+            **_marked(index),
             linestyle="-" if index < len(COLOURS) else "--",
         )
     for row in rows:
@@ -259,7 +260,7 @@ def _loss(rows: Sequence[Row]) -> Figure | None:
         for index, name in enumerate(branches):
             members = [row for row in rows if row["name"] == name]
             middles = [row[measure][0] for row in members]
-            reaches = [reach for row in members if (reach := _reach(row[measure])) is not None]
+            reaches = [ends for row in members if (ends := reach(row[measure])) is not None]
             ax.errorbar(
                 middles,
                 [adapters.index(row["variant"]) + 0.2 * (index - 1) for row in members],
@@ -289,20 +290,20 @@ def _name_axes(ax: Axes, measure: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _reach(interval: Sequence[float | None]) -> list[list[float]] | None:
-    value, low, high = interval
-    if value is None or low is None or high is None:
-        return None
-    # Of few pictures, the middle of the draws may lie beside the estimate.
-    return [[max(0.0, value - low)], [max(0.0, high - value)]]
+def _marked(index: int) -> dict[str, Any]:
+    """Marker and colour of its own; when all colours have been, they come with other markers."""
+    colour = index % len(COLOURS)
+    marker = (index + index // len(COLOURS)) % len(MARKERS)
+    return {"marker": MARKERS[marker], "color": COLOURS[colour]}
 
 
-def _label(row: Row) -> str:
-    return f"{row['variant']}, {row['name']}" if "variant" in row else str(row["name"])
+# Names as the tables have them; this room and `dynaip.evaluation` do not import each other.
+def _way_name(row: Row) -> str:
+    return f"{row['variant']}: {row['name']}" if "variant" in row else str(row["name"])
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _in_words(factor: str) -> str:
+    return "letter" if factor == "glyph" else factor.replace("_", " ")
 
 
 # By experiment, and then by the name of their files.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,11 +28,21 @@ class Point(NamedTuple):
 
 
 def draw_trade_off(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
+    """Writes `trade_off_figure` as a PNG.
+
+    Raises:
+        ValueError: matplotlib is not installed, or there is nothing to draw.
+    """
+    figure = trade_off_figure(panels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160)
+
+
+def trade_off_figure(panels: Mapping[str, Sequence[Point]]) -> Figure:
     """CP against PF, with curves of equal CP·PF: the balance that the paper is after.
 
     Args:
         panels: Points by the panel's title.
-        path: PNG to write.
 
     Raises:
         ValueError: matplotlib is not installed, or there is nothing to draw.
@@ -52,8 +62,7 @@ def draw_trade_off(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
     figure.legend(
         [legend[name] for name in names], names, loc="outside lower center", ncols=4, frameon=False
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
+    return figure
 
 
 def blank_figure(width: float, height: float) -> Figure:
@@ -99,21 +108,31 @@ def _draw_products(ax: Axes) -> None:
 
 
 def _draw_point(ax: Axes, point: Point, index: int) -> ErrorbarContainer:
-    colour = COLOURS[index % len(COLOURS)]
-    (cp, *cp_ends), (pf, *pf_ends) = point.cp, point.pf
-    reach = [
-        np.abs(np.subtract(ends, value))[:, None] for value, ends in ((cp, cp_ends), (pf, pf_ends))
-    ]
     return ax.errorbar(
-        cp,
-        pf,
-        xerr=reach[0],
-        yerr=reach[1],
-        fmt=MARKERS[index % len(MARKERS)],
-        color=colour,
+        point.cp[0],
+        point.pf[0],
+        xerr=reach(point.cp),
+        yerr=reach(point.pf),
+        **marked(index),
+        linestyle="none",
         markersize=6,
         elinewidth=1.3,
     )
+
+
+def marked(index: int) -> dict[str, Any]:
+    """Marker and colour of its own; when all colours have been, they come with other markers."""
+    marker = (index + index // len(COLOURS)) % len(MARKERS)
+    return {"marker": MARKERS[marker], "color": COLOURS[index % len(COLOURS)]}
+
+
+def reach(interval: Sequence[float | None]) -> list[list[float]] | None:
+    """How far an estimate's interval goes down and up from it; nothing where it has none."""
+    value, low, high = interval
+    if value is None or low is None or high is None:
+        return None
+    # Of few pictures, the middle of the draws may lie beside the estimate.
+    return [[max(0.0, value - low)], [max(0.0, high - value)]]
 
 
 def _frame(ax: Axes, title: str, points: Sequence[Point]) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from dynaip.evaluation.calibration import strange
 from dynaip.evaluation.factors import PICTURE_FACTORS, labels
-from dynaip.evaluation.figures import Reading
+from dynaip.evaluation.figures import MEASURABLE, Reading
 from dynaip.evaluation.generation import Generator, make_pictures
 from dynaip.evaluation.miniature import PROMPTED, Trial, decoded, read, renders
 from dynaip.evaluation.probe import Probe
@@ -34,6 +34,7 @@ from dynaip.evaluation.statistics import (
     mean_columns,
     ratio,
 )
+from dynaip.evaluation.tables import jsonable
 from dynaip.evaluation.truth.leakage import (
     copy_paste_index,
     following,
@@ -50,6 +51,7 @@ from dynaip.evaluation.truth.scores import tier_columns, tier_statistic
 
 # What prompts of the trials leave open, though a reference shows it.
 OPEN = tuple(name for name in PICTURE_FACTORS if name not in PROMPTED)
+LEAKS = (*(f"leak_{name}" for name in PROMPTED), *(f"open_{name}" for name in OPEN))
 
 
 class Seen(NamedTuple):
@@ -73,8 +75,8 @@ class Bench:
         probe: Reads the pictures.
         autoencoder: The base's; its round trip of the right picture is the ceiling.
         folder: Keeps the pictures.
-        readable: Factors that the instruments read well enough; nothing asks the trials' own
-            renders.
+        readable: Factors that the instruments read well enough, others are in no measure; nothing
+            asks the trials' own renders.
         usual: Energies of perfect pictures, which tell what is strange; likewise.
         reference_size: Side of the references in pixels.
         batch_size: Pictures a call.
@@ -107,6 +109,12 @@ class Bench:
         values = self.probe.config.values
         return Reading(values=values, truths=truths, answers=truths, clusters=names)
 
+    def reads(self, factor: str) -> bool:
+        """Whether the instruments read a factor of the picture well enough to measure it."""
+        if self.readable is None:
+            return bool(self.ceiling.reading.right(factor).mean() >= MEASURABLE)
+        return factor in self.readable
+
     def restored(self, pictures: UInt8[np.ndarray, "b y x 3"]) -> UInt8[np.ndarray, "b y x 3"]:
         """Pictures after the autoencoder's round trip."""
         return decoded(self.autoencoder, pictures)
@@ -134,6 +142,8 @@ def ablation_row(
 ) -> dict[str, Any]:
     """All measures of one way, as JSON values, beside what made the pictures.
 
+    Intervals are value, low and high end; `null` is what was not measured.
+
     Args:
         name: Of the way.
         identity: Names the checkpoint's hash and the settings.
@@ -145,16 +155,16 @@ def ablation_row(
     clusters = made.reading.clusters
     each, before = _by_picture(made, bench), _by_picture(base, bench)
     row: dict[str, Any] = {"name": name, **identity, "pictures": len(bench.trials)}
-    row["cp"] = _json(kept.overall)
-    row["detail_gap"] = _json(kept.detail_gap)
-    row |= {f"cp_{tier}": _json(score) for tier, score in kept.tiers.items()}
+    row["cp"] = jsonable(kept.overall)
+    row["detail_gap"] = jsonable(kept.detail_gap)
+    row |= {f"cp_{tier}": jsonable(score) for tier, score in kept.tiers.items()}
     row["factors"] = {factor: dataclasses.asdict(score) for factor, score in kept.factors.items()}
     row |= {
-        measure: _json(cluster_bootstrap(mean_columns(values), clusters, ratio))
+        measure: jsonable(cluster_bootstrap(mean_columns(values), clusters, ratio))
         for measure, values in each.items()
     }
-    row["retention"] = _json(cluster_bootstrap_ratio(each["pf"], before["pf"], clusters))
-    row["cp_pf"] = _json(_product(made, kept, each["pf"], bench))
+    row["retention"] = jsonable(cluster_bootstrap_ratio(each["pf"], before["pf"], clusters))
+    row["cp_pf"] = jsonable(_product(made, kept, each["pf"], bench))
     return row
 
 
@@ -209,11 +219,7 @@ def ratio_differences(
 
 
 def _tested(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "difference": _json(comparison.difference),
-        "p": _number(comparison.p),
-        "detectable": _number(comparison.detectable),
-    }
+    return jsonable(comparison._asdict())
 
 
 def _kept(seen: Seen, bench: Bench) -> Preservation:
@@ -222,41 +228,71 @@ def _kept(seen: Seen, bench: Bench) -> Preservation:
 
 def _by_picture(seen: Seen, bench: Bench) -> dict[str, Float[np.ndarray, " b"]]:
     """What each picture adds to the measures that are means."""
-    made, ceiling, sources = seen.reading, bench.ceiling.reading, bench.sources
+    made = seen.reading
+    usual = bench.ceiling.energies if bench.usual is None else bench.usual
+    return {
+        **_followed(made, bench),
+        "named_category": _named_category(made, bench),
+        **_leaked(made, bench),
+        "strange": strange(seen.energies, usual).astype(float),
+    }
+
+
+def _followed(made: Reading, bench: Bench) -> dict[str, Float[np.ndarray, " b"]]:
+    """Of the prompted factors that are read well enough; not numbers where none is."""
+    names = [name for name in PROMPTED if bench.reads(name)]
+    if not names:
+        nothing = np.full(len(made.clusters), np.nan)
+        return dict.fromkeys(("pf", "all_right", "copy_paste"), nothing)
+    right = {name: made.right(name) for name in names}
+    options = {name: len(made.values[name]) for name in names}
+    ceilings = {name: _ceiling(name, bench) for name in names}
+    shown, given, wanted = (
+        np.stack([side[name] for name in names], axis=1)
+        for side in (made.answers, bench.sources.truths, made.truths)
+    )
+    return {
+        "pf": following(right, ceilings, options),
+        "all_right": np.all(list(right.values()), axis=0).astype(float),
+        "copy_paste": copy_paste_index(shown, given, wanted),
+    }
+
+
+def _named_category(made: Reading, bench: Bench) -> Float[np.ndarray, " b"]:
+    """Where the prompt says what it is, whether that is drawn; not a number elsewhere."""
+    right = made.right("category").astype(float)
+    return np.where(made.told["category"] & bench.reads("category"), right, np.nan)
+
+
+def _leaked(made: Reading, bench: Bench) -> dict[str, Float[np.ndarray, " b"]]:
+    """Each factor of the picture by itself; not numbers where it is not read well enough."""
+    given = bench.sources.truths
     options = {name: len(made.values[name]) for name in PICTURE_FACTORS}
-    ceilings = {name: float(ceiling.right(name).mean()) for name in PICTURE_FACTORS}
-    right = {name: made.right(name) for name in PROMPTED}
+    ceilings = {name: _ceiling(name, bench) for name in PICTURE_FACTORS}
     leaks = {
         f"leak_{name}": specified_leak(
             made.answers[name],
-            sources.truths[name],
+            given[name],
             made.truths[name],
             options=options[name],
             ceiling=ceilings[name],
         )
         for name in PROMPTED
+        if bench.reads(name)
     }
     leaks |= {
         f"open_{name}": unspecified_leak(
-            made.answers[name],
-            sources.truths[name],
-            options=options[name],
-            ceiling=ceilings[name],
+            made.answers[name], given[name], options=options[name], ceiling=ceilings[name]
         )
         for name in OPEN
+        if bench.reads(name)
     }
-    usual = bench.ceiling.energies if bench.usual is None else bench.usual
-    shown, given, wanted = (
-        np.stack([side[name] for name in PROMPTED], axis=1)
-        for side in (made.answers, sources.truths, made.truths)
-    )
-    return {
-        "pf": following(right, ceilings, options),
-        "all_right": np.all(list(right.values()), axis=0).astype(float),
-        **leaks,
-        "copy_paste": copy_paste_index(shown, given, wanted),
-        "strange": strange(seen.energies, usual).astype(float),
-    }
+    nothing = np.full(len(made.clusters), np.nan)
+    return {name: leaks.get(name, nothing) for name in LEAKS}
+
+
+def _ceiling(factor: str, bench: Bench) -> float:
+    return float(bench.ceiling.reading.right(factor).mean())
 
 
 def _product(made: Seen, kept: Preservation, pf: Float[np.ndarray, " b"], bench: Bench) -> Interval:
@@ -271,12 +307,3 @@ def _product(made: Seen, kept: Preservation, pf: Float[np.ndarray, " b"], bench:
     return cluster_bootstrap(
         columns, made.reading.clusters, lambda sums: preserved(sums[:, :-2]) * ratio(sums[:, -2:])
     )
-
-
-def _json(interval: Interval) -> list[float | None]:
-    """Value, low and high end; `null` for what was not measured."""
-    return [_number(part) for part in interval]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

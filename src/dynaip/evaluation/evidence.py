@@ -3,52 +3,48 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dynaip.evaluation.evidence_tables import TABLES, Row
-from dynaip.evaluation.tables import markdown
+from dynaip.evaluation.tables import jsonable, markdown
 from dynaip.pipeline.provenance import write_whole
 
 Rows = Mapping[str, Sequence[Row]]
 PAGE = "tables.md"
 HEAD = """# Tables of the evidence
 
-Made by `dynaip evaluate evidence` from the rows beside it. Held-out subjects, in references that
-disagree with the prompt in scene, light and posture. Parentheses hold 95 % intervals, bootstrapped
-over subjects; a dash is what could not be measured. Where all pictures of a sample are alike, the
+Made by `dynaip evaluate evidence` from the rows beside it. Subjects are held out. References
+disagree with the prompt in scene, light and posture, but in `methods` and `several`, where they are
+drawn apart from it and agree by chance. Parentheses hold 95 % intervals, bootstrapped over
+subjects; a dash is what could not be measured. Where all pictures of a sample are alike, the
 bootstrap gives an interval without width: the truth may still be 3/n away.
 
 - **CP**, *concept preservation*: how often the reference's value is read, 0 at chance, 1 at the
   probe's accuracy on perfect pictures; the mean of the tiers. Coarse is category and main colour,
   mid is pattern and second colour, fine is letter and mark. A category counts where the prompt does
   not say it. *Detail gap*: coarse less fine.
-- **PF**, *prompt following*: the same of scene, light and posture, which prompts name. *All right*:
-  share of pictures in which all three are. *Retention*: PF over the base's own.
+- **BRF**, *band-limited re-render fidelity*: how the picture correlates with the render of what is
+  asked for, inside the subject and in one band of frequencies, over how the autoencoder's round
+  trip of that render does.
+- **2AFC**, *hard-distractor choice*: share of pictures that are nearer to the right render than to
+  one that differs in a single factor; 0.5 by chance.
+- **PF**, *prompt following*: the same as CP of scene, light and posture, which prompts name. *All
+  right*: share of pictures in which all three are. *Category, named*: share of pictures of what the
+  prompt says, where it says what to draw. *Retention*: PF over the base's own.
 - **Leak**: how often the reference's scene, light or posture is read though the prompt says
-  another, beyond chance and habit. *Open*: the same of what the prompt leaves open.
+  another, beyond chance and habit. *Open*: the same of what the prompt leaves open. A factor that
+  the probe does not read well is a dash here, and in none of PF, *all right* and CPI.
 - **CPI**, *copy-paste index* over the prompted factors: -1 follows the prompt, 1 copies.
 - **Strange**: share of pictures that the probe finds odder than all but 1 % of perfect ones; of
-  those its readings are guesses.
+  those its readings are guesses. Prompts that name little make stranger pictures than prompts that
+  name all, so it is compared between ways with the same prompts only.
 - **Image rows** are the picture's own tokens in the joint attention, **text rows** the prompt's.
   *image* is Dynamic Decoupling (DDS), *both* is without it, *text* the prompt's rows alone.
   **Lambda** is the weight of the reference's attention.
 - **B0 to B6** are systems of known worth: a copy of the reference's picture, the prompt drawn with
   any subject, the right picture, the right one in the reference's pose and light, a wrong subject.
 """
-
-
-def jsonable(value: Any) -> Any:
-    """The same in lists, dictionaries and numbers; what is not a number becomes null."""
-    if isinstance(value, Mapping):
-        return {name: jsonable(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def read_rows(folder: Path) -> dict[str, list[Row]]:
@@ -74,6 +70,31 @@ def read_rows(folder: Path) -> dict[str, list[Row]]:
     if not found:
         raise ValueError(f"There are no rows in {folder}; run `dynaip evaluate experiment` first.")
     return found
+
+
+def with_kept(found: Rows, page: Path) -> dict[str, Sequence[Row]]:
+    """The rows, and those in the page's folder of experiments that were not run again.
+
+    They are kept if they are about the same base: figures of two bases do not stand on one page.
+
+    Args:
+        found: Rows by experiment.
+        page: The page's folder.
+
+    Raises:
+        ValueError: A file of rows there is broken.
+    """
+    if not any((page / f"{name}.jsonl").is_file() for name in TABLES):
+        return dict(found)
+    bases = _bases(member for members in found.values() for member in members)
+    before = read_rows(page)
+    kept = {name: members for name, members in before.items() if _bases(members) == bases}
+    together = {**kept, **found}
+    return {name: together[name] for name in TABLES if name in together}
+
+
+def _bases(rows: Iterable[Row]) -> set[str]:
+    return {row["base"] for row in rows if "base" in row}
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dynaip.evaluation.ablation import OPEN
-from dynaip.evaluation.miniature import PROMPTED
-from dynaip.evaluation.statistics import Interval, holm
+from dynaip.evaluation.ablation import LEAKS
+from dynaip.evaluation.statistics import NOT_MEASURED, Interval, holm
 from dynaip.evaluation.tables import Cell, Table, show
 from dynaip.evaluation.truth.preservation import TIERS
 
@@ -20,10 +19,10 @@ CP_ALL = ("cp", *CP_TIERS)
 REST = (
     "pf",
     "all_right",
+    "named_category",
     "retention",
     "cp_pf",
-    *(f"leak_{name}" for name in PROMPTED),
-    *(f"open_{name}" for name in OPEN),
+    *LEAKS,
     "copy_paste",
     "strange",
 )
@@ -31,6 +30,7 @@ WORDS = {
     "cp": "CP",
     **dict(zip(CP_TIERS, TIERS, strict=True)),
     "pf": "PF",
+    "named_category": "category, named",
     "cp_pf": "CP·PF",
     "copy_paste": "CPI",
     "glyph": "letter",
@@ -53,13 +53,14 @@ def measure_tables(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -
             )
             for row in measured
         ),
-        notes=(*_unmeasurable(weak), *notes),
+        notes=(*_unmeasurable(weak), *_uncounted(measured), *notes),
     )
     rest = Table(
         title=f"{title}: prompt following and leaks",
         columns=("", *(in_words(name) for name in REST)),
         rows=tuple(
-            (way_name(row), *(read_interval(row[name]) for name in REST)) for row in measured
+            (way_name(row), *(read_interval(row.get(name, NOT_MEASURED)) for name in REST))
+            for row in measured
         ),
     )
     note = "On the same trials, less the first adapter on image rows at lambda 1."
@@ -75,6 +76,7 @@ def difference_tables(
         return []
     names = [name for name in measures if name in rows[0]["against_method"]]
     tests = [row["against_method"][name] for row in rows for name in names]
+    made = sum(test["p"] is not None for test in tests)
     adjusted = holm([math.nan if test["p"] is None else test["p"] for test in tests])
     cells = [
         None
@@ -103,9 +105,9 @@ def difference_tables(
         ),
         notes=(
             f"{note} A star: the sign-flip test's p is under {LEVEL:g} after Holm's correction "
-            f"over the table ({len(tests)} tests). The last line is the true difference that the "
-            "least sure of the rows would find four times in five: less than that may be there "
-            "unseen.",
+            f"over the table ({made} tests). The last line is the true difference that the least "
+            "sure of the rows, tested by itself, would find four times in five: less than that may "
+            "be there unseen.",
         ),
     )
     return [table]
@@ -127,11 +129,6 @@ def read_interval(ends: Sequence[float | None]) -> Cell:
     return None if math.isnan(value) else Interval(value, low, high)
 
 
-def show_share(value: float | None) -> str:
-    """Three digits, or a dash."""
-    return "–" if value is None else f"{value:.3f}"
-
-
 def _kept(factors: Mapping[str, Mapping[str, Any]], factor: str) -> Cell:
     """Accuracy between chance and ceiling."""
     score = factors.get(factor)
@@ -142,19 +139,28 @@ def _kept(factors: Mapping[str, Mapping[str, Any]], factor: str) -> Cell:
 
 
 def _weak(rows: Sequence[Row]) -> dict[str, float | None]:
-    """Ceilings of the factors that cannot be measured."""
+    """Ceilings of the factors that cannot be measured, though pictures tell of them."""
     return {
         factor: score["ceiling"]
         for factor, score in rows[0]["factors"].items()
-        if not score["measurable"]
+        if score["count"] and not score["measurable"]
     }
 
 
 def _unmeasurable(weak: Mapping[str, float | None]) -> list[str]:
     if not weak:
         return []
-    words = ", ".join(f"{in_words(name)} {show_share(share)}" for name, share in weak.items())
+    words = ", ".join(f"{in_words(name)} {show(share)}" for name, share in weak.items())
     return [
         "* Not measurable with this probe, and in no average (its accuracy on perfect pictures of "
         f"these trials): {words}."
     ]
+
+
+def _uncounted(rows: Sequence[Row]) -> list[str]:
+    """The factors that no picture tells anything of, however well they are read."""
+    found = [factor for factor, score in rows[0]["factors"].items() if not score["count"]]
+    if not found:
+        return []
+    words = ", ".join(map(in_words, found))
+    return [f"In no average, for every prompt says it or no subject has it: {words}."]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
 
 from dynaip.evaluation.comparison.published import published
 from dynaip.evaluation.evidence_measures import (
+    CP_TIERS,
     Row,
     difference_tables,
     in_words,
     measure_tables,
     read_interval,
-    show_share,
     way_name,
 )
+from dynaip.evaluation.experiments.ablation import design_of
 from dynaip.evaluation.experiments.denoising import MEASURES
 from dynaip.evaluation.figures import MEASURABLE
-from dynaip.evaluation.tables import Table
+from dynaip.evaluation.statistics import permutation_test
+from dynaip.evaluation.tables import Table, show
 from dynaip.evaluation.truth.granularity import frontier_area, isotonic_slope
 from dynaip.evaluation.truth.preservation import TIERS
 
@@ -34,6 +40,92 @@ def _ablation(rows: Sequence[Row]) -> list[Table]:
     )
     by_loss = [row for row in rows if "sigmas" in row]
     return [*measure_tables(title, rows, notes), *_loss(f"{title}, by the loss", by_loss)]
+
+
+def _seeds(rows: Sequence[Row]) -> list[Table]:
+    """Each design's trainings side by side, and whether designs differ by more than these do."""
+    titles = {
+        "pictures": ("its pictures", ("cp", *CP_TIERS, "pf")),
+        "loss": ("the loss, on image rows", MEASURES),
+    }
+    measured = {
+        "pictures": [row for row in rows if "cp" in row],
+        "loss": [row for row in rows if "sigmas" in row and row["name"] == "image"],
+    }
+    return [
+        _trainings(f"Designs and the luck of a training: {titles[kind][0]}", members, names)
+        for kind, (_, names) in titles.items()
+        if (members := measured[kind])
+    ]
+
+
+def _trainings(title: str, rows: Sequence[Row], measures: Sequence[str]) -> Table:
+    designs = np.array([design_of(row["variant"]) for row in rows])
+    names = list(dict.fromkeys(designs.tolist()))
+    values = {measure: np.array([_estimate(row[measure]) for row in rows]) for measure in measures}
+    equal = len({int((designs == name).sum()) for name in names}) == 1
+    chances = [
+        permutation_test(each, designs) if equal and np.isfinite(each).all() else None
+        for each in values.values()
+    ]
+    return Table(
+        title=title,
+        columns=("", "trainings", *map(in_words, measures)),
+        rows=(
+            *(
+                (
+                    name,
+                    str((designs == name).sum()),
+                    *(_several_times(each[designs == name]) for each in values.values()),
+                )
+                for name in names
+            ),
+            ("p that designs are alike", "", *chances),
+        ),
+        notes=(
+            "Mean over trainings, and the lowest and highest of them, all asked of the same "
+            "subjects. p by permutation of the trainings, each test by itself.",
+        ),
+    )
+
+
+def _estimate(interval: Sequence[float | None]) -> float:
+    return math.nan if interval[0] is None else interval[0]
+
+
+def _several_times(values: Float[np.ndarray, " n"]) -> str | None:
+    """Mean, lowest and highest."""
+    if not np.isfinite(values).all():
+        return None
+    return f"{values.mean():.3f} ({values.min():.3f}, {values.max():.3f})"
+
+
+def _details(rows: Sequence[Row]) -> list[Table]:
+    factors = list(rows[0]["choices"])
+    bands = ["finest", *(str(n) for n in range(2, len(rows[0]["bands"]))), "coarsest"]
+    return [
+        Table(
+            title="Details: band-limited fidelity and hard distractors (M1)",
+            columns=(
+                "",
+                *(f"BRF {band}" for band in bands),
+                *(f"2AFC {in_words(name)}" for name in factors),
+            ),
+            rows=tuple(
+                (
+                    way_name(row),
+                    *(read_interval(each) for each in row["bands"]),
+                    *(read_interval(row["choices"][name]) for name in factors),
+                )
+                for row in rows
+            ),
+            notes=(
+                "Prompts name category, place, pose, light and scene; the reference's own view "
+                "disagrees. The picture may lie a few pixels off. B4 and B0 show the right subject "
+                "in another view: where its outline lies elsewhere, neither measure sees it.",
+            ),
+        )
+    ]
 
 
 def _papers() -> Table:
@@ -87,10 +179,10 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
                     ("carried over", *(read_interval(row["diagonal"][n]) for n in row["inputs"])),
                 ),
                 notes=(
-                    f"DTS {show_share(row['dts'])}, of the factors without *. On the diagonal, and "
-                    "with intervals in the last line, how much more often the new value is read; "
-                    "elsewhere, how much more often the factor changes than when the reference "
-                    "is moved by a pixel.",
+                    f"DTS {show(read_interval(row['dts']))}, of the factors without *. On the "
+                    "diagonal, and with intervals in the last line, how much more often the new "
+                    "value is read; elsewhere, how much more often the factor changes than when "
+                    "the reference is moved by a pixel.",
                 ),
             )
         )
@@ -195,7 +287,7 @@ def _layers(rows: Sequence[Row]) -> list[Table]:
     return [
         Table(
             title="What each layer of the image encoder knows (Section B.7)",
-            columns=("", *(factor.replace("_", " ") for factor in factors)),
+            columns=("", *(in_words(factor) for factor in factors)),
             rows=(
                 *(
                     (
@@ -276,9 +368,11 @@ def _harmony(rows: Sequence[Row]) -> Table:
 TABLES: dict[str, Callable[[Sequence[Row]], list[Table]]] = {
     "table": _table,
     "ablation": _ablation,
+    "seeds": _seeds,
     "methods": _methods,
     "branches": _branches,
     "denoising": _denoising,
+    "details": _details,
     "strength": _strength,
     "granularity": _granularity,
     "router": _router,

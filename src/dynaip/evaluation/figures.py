@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int, Shaped
 
 from dynaip.evaluation.factors import asked, blind_guess
 from dynaip.evaluation.statistics import cluster_bootstrap_ratio
+from dynaip.evaluation.tables import jsonable
 
 # A factor that the probe itself reads less reliably than this cannot be measured with it.
 MEASURABLE = 0.9
@@ -67,15 +68,8 @@ class Figure:
 
     def to_row(self) -> dict[str, Any]:
         """As JSON values, with what follows from them."""
-        fields = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-        return {
-            **fields,
-            "above_chance": self.above_chance,
-            "reached": self.reached,
-        }
+        follows = {"above_chance": self.above_chance, "reached": self.reached}
+        return jsonable(dataclasses.asdict(self) | follows)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -84,7 +84,7 @@ class FluxGenerator:
 
     Args:
         pipe: The pipeline.
-        weights: Hash of its weights.
+        weights: Hash of its weights and configs, see `hash_base`.
         steps: Sampling steps.
         guidance: Guidance scale.
     """
@@ -118,7 +118,7 @@ class PersonalGenerator(FluxGenerator):
 
     Args:
         personal: The pipeline, adapter attached.
-        weights: Hash of the pipeline's and the adapter's weights.
+        weights: Hashes of the pipeline and the adapter, see `hash_base` and `hash_weights`.
         use: How the adapter is used.
         steps: Sampling steps.
         guidance: Guidance scale.
@@ -171,8 +171,8 @@ def make_pictures(
 ) -> UInt8[np.ndarray, "b y x 3"]:
     """Makes the pictures that are not in `folder` yet, and returns all.
 
-    A picture's file is named after everything that it depends on, so a run that was stopped goes
-    on where it was, and one with other weights or settings starts anew beside it.
+    A picture's file is named after what makes it and what is asked for, so a run that was stopped
+    goes on where it was, and one with other weights, configs or settings starts anew beside it.
 
     Args:
         generator: Who makes them.
@@ -201,28 +201,53 @@ def make_pictures(
 
 
 def hash_weights(folder: Path) -> str:
-    """SHA-256 of all safetensors below a folder, shortened: which checkpoint this is.
+    """SHA-256 of all safetensors and JSON files below a folder, shortened: which checkpoint it is.
+
+    The JSON files are configs, which say how the weights are used; with another, it is another.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There are no safetensors.
     """
-    files = sorted(folder.rglob("*.safetensors"))
-    if not files:
-        raise ValueError(f"There are no weights below {folder}; check the path.")
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return _hash_files(folder, folder.rglob("*"))
 
 
 def hash_base(folder: Path) -> str:
-    """`hash_weights` of all parts of a pipeline's folder, less the adapters that ship with it."""
-    parts = [part for part in sorted(folder.iterdir()) if part.name not in ("adapter", "variants")]
-    hashes = [hash_weights(part) for part in parts if any(part.rglob("*.safetensors"))]
-    if not hashes:
+    """The same of a pipeline's folder: its index and its parts, less the adapters it ships with.
+
+    Parts without weights count too: the scheduler's config, the tokenizers.
+
+    Raises:
+        ValueError: There are no safetensors in its parts.
+    """
+    parts = [part for part in folder.iterdir() if part.name not in ("adapter", "variants")]
+    below = [file for part in parts for file in part.rglob("*")]
+    return _hash_files(folder, [folder / "model_index.json", *below])
+
+
+def _hash_files(folder: Path, found: Iterable[Path]) -> str:
+    """The hash of those of the files that are safetensors or JSON."""
+    files = sorted(f for f in found if f.suffix in (".safetensors", ".json") and f.is_file())
+    if not any(file.suffix == ".safetensors" for file in files):
         raise ValueError(f"There are no weights below {folder}; check the path.")
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(_hash_file(file))
+    return digest.hexdigest()[:16]
+
+
+def _hash_file(file: Path) -> bytes:
+    """Of what a file says: the same weights saved again have their header in another order."""
+    with file.open("rb") as stream:
+        length = file.stat().st_size
+        if file.suffix == ".safetensors":
+            length = min(length, int.from_bytes(stream.read(8), "little"))
+        try:
+            said = json.dumps(json.loads(stream.read(length)), sort_keys=True)
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged; get it again.") from error
+        # Whatever comes after the header are the tensors.
+        data = hashlib.file_digest(stream, "sha256").digest()
+    return hashlib.sha256(said.encode() + data).digest()
 
 
 def _digest(identity: str, request: Request) -> str:

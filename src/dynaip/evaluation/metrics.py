@@ -87,10 +87,18 @@ class DinoEmbedder:
     @torch.no_grad()
     def pictures(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "b d"]:
         """Class tokens. The whole picture is seen: it is padded, not cropped."""
-        side = self.processor.size.get("height") or self.processor.size["shortest_edge"]
-        squares = [square(picture, side) for picture in pictures]
-        inputs = self.processor(images=squares, return_tensors="pt")
+        squares = [square(picture, self._side()) for picture in pictures]
+        # Of what DINOv2's processor makes of 256 pixels it would keep the middle 224.
+        inputs = self.processor(
+            images=squares, return_tensors="pt", do_resize=False, do_center_crop=False
+        )
         return self.model(**inputs).last_hidden_state[:, 0].numpy()
+
+    def _side(self) -> int:
+        """Of the pictures that the model is made for."""
+        cropped = getattr(self.processor, "do_center_crop", False)
+        size = self.processor.crop_size if cropped else self.processor.size
+        return size.get("height") or size["shortest_edge"]
 
 
 class ColourAndEdges:

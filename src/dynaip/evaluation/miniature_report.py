@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from dynaip.evaluation.figures import Figure
-from dynaip.evaluation.tables import markdown_table
+from dynaip.evaluation.tables import markdown_table, show
 from dynaip.pipeline.provenance import write_whole
 
 COLUMNS = ("figure", "value", "95 %", "target", "", "accuracy", "yardstick", "chance", "pictures")
@@ -24,9 +25,9 @@ def cells(figure: Figure) -> tuple[str, ...]:
     if figure.target is not None:
         sign = "≤" if figure.at_most else "≥"
         target = f"{sign} {figure.target:g} {figure.unit}".strip()
-    interval = ""
-    if figure.low is not None and figure.high is not None:
-        interval = f"{_number(figure.low)}–{_number(figure.high)}"
+    low, high, interval = figure.low, figure.high, ""
+    if low is not None and high is not None and not math.isnan(low):
+        interval = f"{_number(low)}–{_number(high)}"
     return (
         figure.name.replace("_", " "),
         f"{_number(figure.value)} {figure.unit}".strip(),
@@ -66,6 +67,9 @@ def _verdict(figure: Figure) -> str:
 
 
 def _number(value: float | None) -> str:
+    """Empty where there is none to have, a dash where it could not be measured."""
     if value is None:
         return ""
+    if math.isnan(value):
+        return show(None)
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

@@ -7,17 +7,20 @@ status, a later success supersedes it, and what has no success lowers the covera
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from dynaip.evaluation.journal import append_lines
 
-Status = Literal["ok", "parse_error", "out_of_range", "refused", "truncated", "transport"]
+# "not_asked": the scorer has seen the picture, and knows nothing to ask about it; no score is
+# missing there.
+Status = Literal[
+    "ok", "parse_error", "out_of_range", "refused", "truncated", "transport", "not_asked"
+]
 STATUSES: tuple[str, ...] = get_args(Status)
 # Share of units with a score under which a mean is no longer printed, only its bounds.
 COMPLETE = 0.995
@@ -158,58 +161,6 @@ def final_scores(rows: Iterable[ScoreRow]) -> dict[Unit, ScoreRow]:
         if known is None or row.status == "ok" or known.status != "ok":
             best[row.unit, row.key] = row
     return {unit: best[unit, key] for unit, key in newest.items()}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """How much of what was to be scored has a score.
-
-    Attributes:
-        expected: Units that were to be scored.
-        scored: Those with a success.
-        failures: The others, by the status of their newest attempt; "missing" without any.
-    """
-
-    expected: int
-    scored: int
-    failures: Mapping[str, int]
-
-    @property
-    def share(self) -> float:
-        """Scored units among the expected; 1 where nothing was expected."""
-        return self.scored / self.expected if self.expected else 1.0
-
-    @property
-    def complete(self) -> bool:
-        """Whether a mean may be printed."""
-        return self.share >= COMPLETE
-
-
-def coverage(expected: Iterable[Unit], final: Mapping[Unit, ScoreRow]) -> Coverage:
-    """Counts the expected units with and without a score."""
-    units = list(expected)
-    statuses = [final[unit].status if unit in final else "missing" for unit in units]
-    failures = collections.Counter(status for status in statuses if status != "ok")
-    return Coverage(
-        expected=len(units), scored=len(units) - failures.total(), failures=dict(failures)
-    )
-
-
-def mean_bounds(shares: Sequence[float], unscored: int) -> tuple[float, float]:
-    """The lowest and highest mean that the unscored units could still give.
-
-    Args:
-        shares: Scores from 0 to 1.
-        unscored: Units without one.
-
-    Returns:
-        Not-a-numbers where there are no units at all.
-    """
-    count = len(shares) + unscored
-    if not count:
-        return math.nan, math.nan
-    total = math.fsum(shares)
-    return total / count, (total + unscored) / count
 
 
 def _to_json(row: ScoreRow) -> dict[str, Any]:

@@ -262,6 +262,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def permutation_test(
+    values: Float[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"], draws: int = 9999
+) -> float:
+    """Whether groups differ by more than their members do among each other: its p.
+
+    Members change groups at random; what is compared is the variance of the groups' means.
+
+    Args:
+        values: One for each member.
+        groups: The group of each, all equally large.
+        draws: Random permutations, beside the one that was found.
+    """
+    order = np.argsort(groups, kind="stable")
+    count = len(np.unique(groups))
+    rng = np.random.default_rng(0)
+    shuffled = rng.permuted(np.tile(values[order], (draws + 1, 1)), axis=1)
+    shuffled[0] = values[order]
+    spread = shuffled.reshape(draws + 1, count, -1).mean(2).var(1)
+    # As great but for rounding.
+    return float((spread >= spread[0] * (1 - 1e-9)).mean())
+
+
 def cluster_standard_error(
     values: Float[np.ndarray, " b"], *clusters: Shaped[np.ndarray, " b"]
 ) -> float:

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from dynaip.evaluation.statistics import Interval
@@ -130,12 +130,18 @@ def json_line(table: Table) -> str:
 
 
 def _plain(cell: Cell) -> Any:
-    match cell:
-        case Interval() | Bounds():
-            return {name: _plain(part) for name, part in cell._asdict().items()}
-        case float():
-            return cell if math.isfinite(cell) else None
-    return cell
+    return jsonable(cell._asdict() if isinstance(cell, (Interval, Bounds)) else cell)
+
+
+def jsonable(value: Any) -> Any:
+    """The same in lists, dictionaries and numbers; what is not a number becomes null."""
+    if isinstance(value, Mapping):
+        return {name: jsonable(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def latex(table: Table) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
+import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from diffusers.models.modeling_utils import ModelMixin
@@ -82,6 +83,11 @@ def time_shift(scheduler: FlowMatchEulerDiscreteScheduler, image_tokens: int) ->
         return math.log(c.shift)
     slope = (c.max_shift - c.base_shift) / (c.max_image_seq_len - c.base_image_seq_len)
     return c.base_shift + slope * (image_tokens - c.base_image_seq_len)
+
+
+def draw_sigma(rng: np.random.Generator) -> np.float32:
+    """Logit-normal time of a training sample, before the shift."""
+    return np.float32(1 / (1 + np.exp(-rng.standard_normal())))
 
 
 def shift_sigma(sigma: Float[Tensor, " b"], mu: float) -> Float[Tensor, " b"]:

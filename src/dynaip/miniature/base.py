@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from jaxtyping import Bool, Float, UInt8
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -19,6 +22,7 @@ from transformers import CLIPVisionModel
 from dynaip.hosts.flow import (
     PromptEncoder,
     add_noise,
+    draw_sigma,
     encode_pictures,
     flow_matching_error,
     predict_velocity,
@@ -29,7 +33,7 @@ from dynaip.hosts.vision import encode_references, stack_pictures
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.cache import PictureCache
-from dynaip.miniature.encoders import save_grid
+from dynaip.miniature.toyland.imagefolder import contact_sheet
 
 SAMPLE_PROMPTS = (
     "a red dog with blue stripes sits on the beach",
@@ -78,7 +82,7 @@ class BaseTask(nn.Module):
         full_captions: Share, of the captions that are not dropped, that name all they can.
 
     Raises:
-        ValueError: A share is none.
+        ValueError: A share is none, or the pictures cannot be drawn.
     """
 
     def __init__(
@@ -98,6 +102,17 @@ class BaseTask(nn.Module):
         super().__init__()
         if not 0 <= full_captions <= 1:
             raise ValueError(f"full_captions is a share, from 0 to 1; got {full_captions:g}.")
+        if (
+            len(subjects) != 3
+            or min(subjects) < 0
+            or not math.isclose(sum(subjects), 1, abs_tol=1e-8)
+        ):
+            raise ValueError(
+                f"subjects holds the shares of one, two and three, which sum to 1; got "
+                f"{list(subjects)}."
+            )
+        if pool < 1:
+            raise ValueError(f"pool is a number of pictures, at least 1; got {pool}.")
         self.pipeline, self.cache, self.size = pipeline, cache, size
         self.pool, self.subjects, self.full_captions = pool, tuple(subjects), full_captions
         self.prompts = PromptEncoder(pipeline)
@@ -209,7 +224,9 @@ class BaseTask(nn.Module):
                 generator=torch.Generator().manual_seed(0),
                 **guidance,
             ).images
-        save_grid(images, path, columns=8)
+        sheet = contact_sheet([np.asarray(image) for image in images], columns=8, gap=0)
+        zoomed = (2 * sheet.width, 2 * sheet.height)
+        sheet.resize(zoomed, Image.Resampling.NEAREST).save(path)
 
     def export(self, folder: Path) -> None:
         self.transformer.save_pretrained(folder / "transformer")
@@ -306,7 +323,9 @@ class PromptedPictures(Dataset[dict[str, Any]]):
     ) -> None:
         self.seed, self.size, self.pool, self.subjects = seed, size, pool, subjects
         self.full_captions = full_captions
-        self.cache = PictureCache(cache, f"base-{seed}", pool, size)
+        # The shares decide what the pictures are of.
+        shares = hashlib.sha256(repr(subjects).encode()).hexdigest()[:8]
+        self.cache = PictureCache(cache, f"base-{seed}-{shares}", pool, size)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, 1, index % self.pool])
@@ -320,7 +339,7 @@ class PromptedPictures(Dataset[dict[str, Any]]):
             "subject": subject_cover(spec, self.size // 8),
             "prompt": self._prompt(spec, rng),
             "noise": rng.standard_normal(((self.size // 8) ** 2, 64), dtype=np.float32),
-            "sigma": np.float32(1 / (1 + np.exp(-rng.standard_normal()))),
+            "sigma": draw_sigma(rng),
             "guidance": np.float32(rng.random()),
         }
 

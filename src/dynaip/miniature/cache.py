@@ -60,4 +60,5 @@ def _fingerprint(size: int) -> str:
         spec = toyland.sample_spec(rng, subjects=1 + index % 3)
         digest.update(toyland.render(spec, size).image.tobytes())
         digest.update(toyland.segment(spec, 0, size).tobytes())
+        digest.update(toyland.segment(toyland.vary(spec, rng), 0, size).tobytes())
     return digest.hexdigest()[:12]

@@ -20,7 +20,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -287,13 +286,3 @@ def _caption_corpus(count: int, seed: int) -> Iterator[str]:
         spec = toyland.sample_spec(rng, subjects=1 + index % 3)
         yield from captioned(spec, rng)
         yield "category second colour main pattern scale glyph mark facing posture position"
-
-
-def save_grid(images: list[Image.Image], path: Path, columns: int, zoom: int = 2) -> None:
-    """Writes equal pictures as one sheet, enlarged without smoothing."""
-    width, height = images[0].size
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height), "white")
-    for index, image in enumerate(images):
-        sheet.paste(image, (index % columns * width, index // columns * height))
-    sheet.resize((sheet.width * zoom, sheet.height * zoom), Image.Resampling.NEAREST).save(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from dynaip.miniature import toyland
 from dynaip.miniature.cache import PictureCache
 
-PAIRINGS = ("intra", "cross")
+Pairing = Literal["intra", "cross"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 Draw = Callable[[], UInt8[np.ndarray, "h w 3"]]
 
 

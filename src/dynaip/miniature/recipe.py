@@ -26,17 +26,33 @@ from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
 from dynaip.miniature.base import BaseTask, GuidanceTask, initialise
 from dynaip.miniature.encoders import EncoderTask
+from dynaip.miniature.tables import check_recipe
 from dynaip.miniature.towers import ImageTowerTask, TextTowerTask
 from dynaip.recipes import read_recipe
 
-STAGES = ("vae", "encoder", "image_tower", "text_tower", "base", "guidance")
+# The stages, and those whose exports each of them reads.
+READS: dict[str, tuple[str, ...]] = {
+    "vae": (),
+    "encoder": (),
+    "image_tower": ("encoder",),
+    "text_tower": ("encoder",),
+    "base": ("vae", "encoder", "image_tower", "text_tower"),
+    "guidance": ("vae", "encoder", "image_tower", "text_tower", "base"),
+}
+STAGES = tuple(READS)
 TOWERS = {"image_tower": "image_encoder", "text_tower": "text_encoder"}
 ENCODER_PARTS = ("tokenizer", "text_encoder_2", "tokenizer_2")
 
 
 def load_recipe(name_or_path: str = "64px") -> dict[str, Any]:
-    """Reads a recipe of the miniature; see `dynaip.recipes.read_recipe`."""
-    return read_recipe("dynaip.miniature", name_or_path)
+    """Reads a recipe of the miniature; see `dynaip.recipes.read_recipe`.
+
+    Raises:
+        ValueError: Also when a table has unknown or missing keys, or a value is of another type.
+    """
+    recipe = read_recipe("dynaip.miniature", name_or_path)
+    check_recipe(recipe)
+    return recipe
 
 
 def build_task(
@@ -55,6 +71,7 @@ def build_task(
     """
     if start is not None and stage != "base":
         raise ValueError(f"Only stage base can go on from other weights, not {stage!r}.")
+    torch.manual_seed(0)  # initial weights
     if stage == "vae":
         vae = PatchAutoencoder(**recipe["vae"])
         return AutoencoderTask(vae, recipe["vae"]["sample_size"], recipe["vae_pictures"])
@@ -69,17 +86,14 @@ def build_task(
             pool=recipe["pictures"]["pool"],
         )
     if stage == "image_tower":
-        torch.manual_seed(0)
         tower = CLIPVisionModel.from_pretrained(_export(runs, "encoder", "image_encoder"))
         return ImageTowerTask(tower, cache=runs / "cache", pool=recipe["pictures"]["pool"])
     if stage == "text_tower":
-        torch.manual_seed(0)
         return TextTowerTask(
             CLIPTextModel.from_pretrained(_export(runs, "encoder", "text_encoder")),
             CLIPTokenizer.from_pretrained(_export(runs, "encoder", "tokenizer")),
         )
     if stage == "base":
-        torch.manual_seed(0)
         transformer = FluxTransformer2DModel(**recipe["transformer"])
         if start is None:
             initialise(transformer)

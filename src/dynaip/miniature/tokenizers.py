@@ -7,7 +7,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -29,11 +29,13 @@ def train_clip_tokenizer(
     tokenizer = Tokenizer(models.BPE(unk_token=specials[1], end_of_word_suffix="</w>"))
     tokenizer.normalizer = plain.normalizer
     tokenizer.pre_tokenizer = plain.pre_tokenizer
+    texts = list(captions)
     tokenizer.train_from_iterator(
-        captions,
+        texts,
         trainers.BpeTrainer(
             vocab_size=vocabulary,
-            special_tokens=specials,
+            # By itself it numbers letters that end a word in another order each time.
+            special_tokens=[*specials, *_last_letters(tokenizer, texts)],
             end_of_word_suffix="</w>",
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
@@ -44,6 +46,15 @@ def train_clip_tokenizer(
     return CLIPTokenizer(
         vocab=model["vocab"], merges=cast(Any, merges), model_max_length=max_length
     )
+
+
+def _last_letters(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """The pieces of letters at the ends of words."""
+    normalise, cut = cast(Any, tokenizer.normalizer), cast(Any, tokenizer.pre_tokenizer)
+    words = {
+        word for text in texts for word, _ in cut.pre_tokenize_str(normalise.normalize_str(text))
+    }
+    return [f"{letter}</w>" for letter in sorted({word[-1] for word in words})]
 
 
 def train_t5_tokenizer(captions: Iterable[str], *, max_length: int) -> T5Tokenizer:

@@ -1,7 +1,9 @@
-"""Where the miniature that comes with the package is."""
+"""Where the miniature that comes with the package is, and the classes that it is made of."""
 
 from __future__ import annotations
 
+import importlib
+import json
 from pathlib import Path
 
 NAME = "miniature"
@@ -31,3 +33,11 @@ def shipped_variants(bundle: Path) -> dict[str, Path]:
             f"{bundle / 'variants'} has no adapter `full` that the others could be compared with."
         )
     return {name: found[name] for name in sorted(found, key=lambda name: (name != "full", name))}
+
+
+def import_own_parts(index: Path) -> None:
+    """Imports the classes of ours that a bundle names; diffusers itself imports no stranger's."""
+    if index.is_file():
+        for part in json.loads(index.read_text()).values():
+            if isinstance(part, list) and str(part[0]).startswith("dynaip."):
+                importlib.import_module(part[0])

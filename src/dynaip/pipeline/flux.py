@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,28 +13,32 @@ from diffusers import DiffusionPipeline, FluxPipeline, FluxTransformer2DModel
 from diffusers.utils import BaseOutput
 from jaxtyping import Float
 from torch import Tensor
-from transformers import CLIPVisionModel
+from transformers import PreTrainedModel
 
 from dynaip.adapter.attention import Overlap, resolve_overlap
 from dynaip.adapter.card import SubjectCard
-from dynaip.adapter.config import Branches
+from dynaip.adapter.config import Branches, DynaIPConfig
 from dynaip.adapter.fusion import FusedTokens
-from dynaip.adapter.model import DynaIPAdapter
+from dynaip.adapter.model import ImagePromptAdapter
 from dynaip.adapter.prompt import ImagePrompt
+from dynaip.hosts.checks import check_prompt
 from dynaip.hosts.flux import attach
-from dynaip.hosts.sites import BlockBranches, check_base
+from dynaip.hosts.sites import BlockBranches, check_base, find_sites
 from dynaip.pipeline.arguments import counts_steps, is_guided, refuse_stock, token_grid, with_sizes
-from dynaip.pipeline.bundle import NAME, miniature_folder
+from dynaip.pipeline.bundle import NAME, import_own_parts, miniature_folder
 from dynaip.pipeline.placing import resolve_places
-from dynaip.pipeline.references import (
-    UNREADABLE,
-    ReferenceReader,
-    execution_device,
-    side_by_side,
-)
+from dynaip.pipeline.references import UNREADABLE, ReferenceReader, execution_device, side_by_side
 from dynaip.pipeline.regional import Regional, encode_regions
 from dynaip.pipeline.strength import block_scales
-from dynaip.pipeline.subject import Grid, Mask, Reference, Subject, token_mask
+from dynaip.pipeline.subject import (
+    Grid,
+    Mask,
+    Reference,
+    Subject,
+    are_lists,
+    check_subjects,
+    token_mask,
+)
 
 
 @dataclasses.dataclass
@@ -46,7 +48,8 @@ class PersonalPipelineOutput(BaseOutput):
     Attributes:
         images: The pipeline's pictures, of its `output_type`.
         coefficients: The weights of low, mid and high that made each reference, "b s l"; b is 1
-            where all prompts share their subjects.
+            where all prompts share their subjects. With other people's adapters, which have no
+            levels, l is 1, and all are one.
     """
 
     images: Any
@@ -82,7 +85,9 @@ def load(
         ValueError: There is no such folder, or no model of that name can be had.
     """
     if device is None:
-        device = torch.accelerator.current_accelerator() or torch.device("cpu")
+        # Without the check it is what torch was built for, also where there is none.
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        device = accelerator or torch.device("cpu")
     if dtype is None:
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
     if model is None or (model == NAME and not Path(model).is_dir()):
@@ -93,7 +98,7 @@ def load(
             f"{folder} holds no model: its model_index.json is missing; give a pipeline's folder."
         )
     try:
-        _import_own_parts(folder / "model_index.json")
+        import_own_parts(folder / "model_index.json")
         pipe = FluxPipeline.from_pretrained(str(model), dtype=dtype)
     except UNREADABLE as error:
         if not folder.exists():
@@ -106,18 +111,10 @@ def load(
     return cast(FluxPipeline, pipe.to(device))
 
 
-def _import_own_parts(index: Path) -> None:
-    """Imports the classes of ours that a bundle names; diffusers itself imports no stranger's."""
-    if index.is_file():
-        for part in json.loads(index.read_text()).values():
-            if isinstance(part, list) and str(part[0]).startswith("dynaip."):
-                importlib.import_module(part[0])
-
-
 class PersonalPipeline:
     """A FLUX pipeline with an adapter attached: the same call, and `subjects`.
 
-    Made by `DynaIPAdapter.attach(pipe)`. Works on any pipeline with a FLUX transformer
+    Made by `adapter.attach(pipe)`. Works on any pipeline with a FLUX transformer
     (text-to-image, image-to-image, inpainting, ControlNet, Kontext, ...). A context manager; on
     leaving it, or on `detach`, the pipeline is what it was, the same objects.
 
@@ -130,8 +127,8 @@ class PersonalPipeline:
     def __init__(
         self,
         pipe: DiffusionPipeline,
-        adapter: DynaIPAdapter,
-        image_encoder: CLIPVisionModel | None = None,
+        adapter: ImagePromptAdapter,
+        image_encoder: PreTrainedModel | None = None,
         *,
         offload: bool = False,
     ) -> None:
@@ -139,14 +136,15 @@ class PersonalPipeline:
 
         Args:
             pipe: The pipeline.
-            adapter: An adapter for its transformer.
+            adapter: An adapter for its transformer, our own or other people's.
             image_encoder: What reads the references; by default the pipeline's own where it has
-                one, else the one that the adapter's config names.
+                one that the adapter can read, else the one that the adapter names.
             offload: Keep the adapter's weights on the CPU but while references are projected; what
                 the blocks need afterwards are keys and values.
 
         Raises:
-            ValueError: The pipeline has no FLUX transformer, or the adapter is for another base.
+            ValueError: The pipeline has no FLUX transformer, or the adapter is for another base, or
+                the encoder of another kind.
         """
         transformer = getattr(pipe, "transformer", None)
         if not isinstance(getattr(transformer, "_orig_mod", transformer), FluxTransformer2DModel):
@@ -154,10 +152,10 @@ class PersonalPipeline:
                 f"{type(pipe).__name__} has no FLUX transformer; attach to a FLUX pipeline."
             )
         transformer = cast(FluxTransformer2DModel, transformer)
-        check_base(transformer, adapter.config)
-        self.pipe, self.adapter = pipe, adapter
-        self.attachment = attach(transformer, branches=adapter.config.branches)
+        _check_fit(transformer, adapter)
         self._references = ReferenceReader(pipe, adapter, image_encoder, offload)
+        self.pipe, self.adapter = pipe, adapter
+        self.attachment = attach(transformer, branches=BlockBranches(**adapter.branches))
 
     @property
     def reference_size(self) -> int:
@@ -191,7 +189,8 @@ class PersonalPipeline:
                 length; or what `encode` returned, which is used as it is. Nothing gives the base's
                 pictures.
             branches: Rows that see the references: `"image"` (the paper's, Dynamic Decoupling),
-                `"text"` or `"both"`; by default what the adapter's config says.
+                `"text"` or `"both"`; by default what the adapter says: of other people's, the rows
+                that their weights were published for.
             overlap: Where subjects meet, `"sum"` (Equation 9), `"normalise"` or `"priority"` of
                 earlier ones.
             negative_ip_adapter_image: What the unconditional pass of true classifier-free guidance
@@ -217,7 +216,7 @@ class PersonalPipeline:
         negative = self._negative(negative_ip_adapter_image, arguments, overlap)
         places = Regional(regional_prompts, regional_masks, base_ratio, mask_inject_steps)
         regions = encode_regions(self.pipe, places, token_grid(self.pipe, arguments), arguments)
-        self.attachment.branches = branches or self.adapter.config.branches
+        self.attachment.branches = branches or BlockBranches(**self.adapter.branches)
         self.attachment.set_prompt(conditioning.prompt, negative)
         self.attachment.set_regions(regions)
         if regions or counts_steps(arguments, conditioning.prompt, negative):
@@ -257,7 +256,8 @@ class PersonalPipeline:
 
         Args:
             subject: Its pictures, and for a fused card its granularity.
-            fused: Keep the fused tokens alone: smaller, of one granularity.
+            fused: Keep the fused tokens alone: smaller, of one granularity. Cards of other people's
+                adapters always are.
 
         Raises:
             ValueError: A picture cannot be used, or the adapter has no experts to keep apart.
@@ -294,7 +294,7 @@ class PersonalPipeline:
                 raise ValueError("These subjects are encoded already; give overlap to `encode`.")
             return subjects
         grid = token_grid(self.pipe, arguments)
-        if not _are_lists(subjects):
+        if not are_lists(subjects):
             return self.encode(cast(Sequence[Subject], subjects), grid, overlap)
         each = cast(Sequence[Sequence[Subject]], subjects)
         if not isinstance(prompt, list) or len(prompt) != len(each):
@@ -310,7 +310,7 @@ class PersonalPipeline:
     ) -> Conditioning:
         """The subjects of each picture of a batch, all of them with equally many tokens."""
         for subjects in pictures:
-            _check_subjects(subjects)
+            check_subjects(subjects)
         resolve_overlap(torch.ones(1, 1, 1), overlap)
         with self._references.on_device():
             fused = [[self._references.fuse(each) for each in own] for own in pictures]
@@ -348,7 +348,7 @@ class PersonalPipeline:
     def _coefficients(self, fused: Sequence[FusedTokens]) -> Float[Tensor, "1 s l"]:
         """Of each subject, the mean over its views."""
         if not fused:
-            return torch.zeros(1, 0, len(self.adapter.config.layers))
+            return torch.zeros(1, 0, self.adapter.levels)
         each = [one.coefficients.float().mean(0, keepdim=True).cpu() for one in fused]
         return torch.stack(each, dim=1)
 
@@ -371,8 +371,8 @@ class PersonalPipeline:
         self, prompt: ImagePrompt, subject: Subject, mask: Any, grid: Grid | None
     ) -> ImagePrompt:
         """A projected subject with its strength, time and place."""
-        config = self.adapter.config
-        scales = block_scales(subject.scale, config.double_blocks, config.single_blocks)
+        double = sum(site.kind == "double" for site in self.attachment.sites)
+        scales = block_scales(subject.scale, double, prompt.blocks - double)
         prompt = prompt.with_scale(torch.tensor([scales]))
         if (subject.start, subject.end) != (0, 1):
             prompt = prompt.with_window(subject.start, subject.end)
@@ -386,17 +386,14 @@ class PersonalPipeline:
         return prompt.with_mask(torch.from_numpy(token_mask(mask, grid))[None])
 
 
-def _are_lists(subjects: object) -> bool:
-    """Whether they are given for each prompt apart."""
-    return isinstance(subjects, Sequence) and any(
-        isinstance(each, list | tuple) for each in subjects
-    )
+def _check_fit(transformer: FluxTransformer2DModel, adapter: ImagePromptAdapter) -> None:
+    """Refuses an adapter for another base.
 
-
-def _check_subjects(subjects: object) -> None:
-    if isinstance(subjects, Sequence) and all(isinstance(each, Subject) for each in subjects):
-        return
-    raise ValueError(
-        "subjects is a list of `Subject`s, or for each prompt one such list, or what `encode` "
-        f"returned; got {type(subjects).__name__}: put pictures into Subject(...)."
-    )
+    Other people's files do not say where single blocks begin: what they project is compared, as
+    far as a prompt without tokens shows it.
+    """
+    if isinstance(adapter.config, DynaIPConfig):
+        check_base(transformer, adapter.config)
+    else:
+        nothing = next(adapter.parameters()).new_empty(1, 0, adapter.config.token_dim)
+        check_prompt(adapter.project(nothing), find_sites(transformer))

@@ -6,11 +6,13 @@ import dataclasses
 import functools
 import hashlib
 import json
+import types
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from PIL import Image, PngImagePlugin
 
@@ -35,6 +37,8 @@ GENERATED_XMP = (
 # How the record of a mask that was painted in the browser begins; the mask itself follows.
 PAINTED = "data:image/png;base64,"
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
+
+Record = TypeVar("Record")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,11 +126,11 @@ class Settings:
         """Inverse of `to_dict`.
 
         Raises:
-            ValueError: A field is missing or unknown.
+            ValueError: A field is missing, unknown or of another type.
         """
         try:
             subjects = tuple(_subject_from(value) for value in values["subjects"])
-            return cls(**{**values, "subjects": subjects})
+            return _record(cls, {**values, "subjects": subjects})
         except (KeyError, TypeError) as error:
             raise ValueError(f"These are not the settings of a picture ({error}).") from error
 
@@ -137,8 +141,35 @@ def _subject_from(values: Mapping[str, Any]) -> SubjectRecord:
         for name in ("granularity", "coefficients")
     }
     # Older pictures tell of one view only.
-    more = tuple(ViewRecord(**view) for view in values.get("more_views", ()))
-    return SubjectRecord(**{**values, **tuples, "more_views": more})
+    more = tuple(_record(ViewRecord, view) for view in values.get("more_views", ()))
+    return _record(SubjectRecord, {**values, **tuples, "more_views": more})
+
+
+def _record(cls: type[Record], values: Mapping[str, Any]) -> Record:
+    """One of the records above, strict about types: a file may come from anybody.
+
+    Raises:
+        TypeError: A field is missing, unknown or of another type.
+    """
+    expected = typing.get_type_hints(cls)
+    for name, value in {**values}.items():
+        if name in expected and not _fits(value, expected[name]):
+            raise TypeError(f"{name} is {value!r}")
+    return cls(**values)
+
+
+def _fits(value: Any, expected: Any) -> bool:
+    """Whether a value is of a field's type; whole numbers are numbers, too."""
+    origin, inner = typing.get_origin(expected), typing.get_args(expected)
+    if origin is types.UnionType:
+        return any(_fits(value, each) for each in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(each, inner[0]) for each in value)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
+    return type(value) is expected or (expected is float and type(value) is int)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,12 +283,15 @@ def record_subject(subject: Subject, coefficients: Sequence[float], **known: Any
 
 
 def adapter_sha256(adapter: str | Path) -> str:
-    """SHA-256 of an adapter's weights, which tells adapters apart whatever their folder's name.
+    """SHA-256 of an adapter's weights, which tells adapters apart whatever their name is.
+
+    Other people's are a file; our own are a folder or a hub id.
 
     Raises:
         ValueError: There is no such adapter.
     """
-    return file_sha256(locate(adapter) / WEIGHTS)
+    published = Path(adapter).is_file()
+    return file_sha256(Path(adapter) if published else locate(adapter) / WEIGHTS)
 
 
 def file_sha256(path: Path) -> str:

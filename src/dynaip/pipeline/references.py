@@ -12,14 +12,14 @@ from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionModel, PreTrainedModel
 
 from dynaip.adapter.card import SubjectCard, encode_card
 from dynaip.adapter.config import DynaIPConfig
-from dynaip.adapter.features import tap_features
+from dynaip.adapter.convention import EncoderOutput
 from dynaip.adapter.fusion import FusedTokens
-from dynaip.adapter.model import DynaIPAdapter
-from dynaip.hosts.vision import encode_references, stack_pictures
+from dynaip.adapter.model import ImagePromptAdapter
+from dynaip.hosts.vision import TOWERS, encode_references, has_output, stack_pictures
 from dynaip.pictures import read_reference
 from dynaip.pipeline.subject import Subject
 
@@ -39,12 +39,12 @@ class ReferenceReader:
     def __init__(
         self,
         pipe: DiffusionPipeline,
-        adapter: DynaIPAdapter,
-        image_encoder: CLIPVisionModel | None,
+        adapter: ImagePromptAdapter,
+        image_encoder: PreTrainedModel | None,
         offload: bool,
     ) -> None:
         self._pipe, self.adapter, self.offload = pipe, adapter, offload
-        self._image_encoder = image_encoder or getattr(pipe, "image_encoder", None)
+        self._image_encoder = _choose_encoder(pipe, adapter, image_encoder)
         self._offloaded: list[nn.Module] = [adapter]
         if offload:
             adapter.to("cpu")
@@ -54,9 +54,10 @@ class ReferenceReader:
         """See `PersonalPipeline.reference_size`."""
         if self._image_encoder is not None:
             return cast(int, self._image_encoder.config.image_size)
-        name = self.adapter.config.encoder
+        name = self.adapter.encoder
+        config: Any = TOWERS[self.adapter.encoder_output].config_class
         try:
-            return cast(int, CLIPVisionConfig.from_pretrained(name).image_size)
+            return cast(int, config.from_pretrained(name).image_size)
         except UNREADABLE as error:
             raise ValueError(
                 f"The adapter's image encoder {name} cannot be had; download it, or check the "
@@ -81,8 +82,10 @@ class ReferenceReader:
         """Tokens and coefficients of every view of a subject: "v n d" and "v l".
 
         Raises:
-            ValueError: A view cannot be used, or they do not go together.
+            ValueError: A view cannot be used, or they do not go together, or the adapter has no
+                granularity to set.
         """
+        self.adapter.check_granularity(subject.granularity)
         weight = next(self.adapter.parameters())
         parts = []
         for view in subject.views:
@@ -90,7 +93,7 @@ class ReferenceReader:
                 view.check(self.adapter)
                 parts.append(view.to(weight).fuse(subject.granularity))
             else:
-                parts.append(self.adapter.encode(self._features([view]), subject.granularity))
+                parts.append(self.adapter.fuse(self._features([view]), subject.granularity))
         if len({part.tokens.shape[1:] for part in parts}) > 1:
             raise ValueError("These views differ in tokens; encode all of them with one encoder.")
         return FusedTokens(
@@ -99,25 +102,41 @@ class ReferenceReader:
         )
 
     def card(self, subject: Subject, *, fused: bool) -> SubjectCard:
-        """A subject's pictures as the experts see them, see `PersonalPipeline.encode_card`."""
+        """A subject's pictures as the adapter sees them, see `PersonalPipeline.encode_card`."""
         if any(isinstance(view, SubjectCard) for view in subject.views):
             raise ValueError("The reference is a card already; give a picture.")
         features = self._features(cast(Any, subject.views))
         return encode_card(self.adapter, features, subject.granularity, fused=fused)
 
-    def _features(self, pictures: Sequence[Any]) -> Float[Tensor, "l b n d"]:
+    def _features(self, pictures: Sequence[Any]) -> Tensor:
         encoder = self._encoder()
         references = [read_reference(picture, self.size) for picture in pictures]
-        hidden_states = encode_references(encoder, stack_pictures(references))
-        features = tap_features(hidden_states, self.adapter.config.layers)
-        return features.to(next(self.adapter.parameters()))
+        output = self.adapter.encoder_output
+        return self.adapter.tap(encode_references(encoder, stack_pictures(references), output))
 
-    def _encoder(self) -> CLIPVisionModel:
+    def _encoder(self) -> PreTrainedModel:
         if self._image_encoder is None:
             weight = next(self.adapter.parameters())
-            self._image_encoder = load_image_encoder(self.adapter.config, weight)
+            name, output = self.adapter.encoder, self.adapter.encoder_output
+            self._image_encoder = _load_encoder(name, output, weight)
             self._offloaded.append(self._image_encoder)
         return self._image_encoder
+
+
+def _choose_encoder(
+    pipe: DiffusionPipeline, adapter: ImagePromptAdapter, given: PreTrainedModel | None
+) -> PreTrainedModel | None:
+    """The encoder given, or the pipeline's own where the adapter can read it; else none yet."""
+    output = adapter.encoder_output
+    if given is not None:
+        if not has_output(given, output):
+            raise ValueError(
+                f"image_encoder is a {type(given).__name__}, and this adapter reads the {output} "
+                f"of a {TOWERS[output].__name__}, {adapter.encoder}; give that, or leave it out."
+            )
+        return given
+    own = getattr(pipe, "image_encoder", None)
+    return own if own is not None and has_output(own, output) else None
 
 
 def load_image_encoder(config: DynaIPConfig, like: Tensor) -> CLIPVisionModel:
@@ -130,12 +149,16 @@ def load_image_encoder(config: DynaIPConfig, like: Tensor) -> CLIPVisionModel:
     Raises:
         ValueError: It is neither a folder here nor to be had from the hub.
     """
+    return cast(CLIPVisionModel, _load_encoder(config.encoder, "hidden_states", like))
+
+
+def _load_encoder(name: str, output: EncoderOutput, like: Tensor) -> PreTrainedModel:
     try:
-        encoder = CLIPVisionModel.from_pretrained(config.encoder, dtype=like.dtype)
+        encoder = TOWERS[output].from_pretrained(name, dtype=like.dtype)
     except UNREADABLE as error:
         raise ValueError(
-            f"The adapter's image encoder {config.encoder} cannot be loaded; download it, or give "
-            "one as `image_encoder`."
+            f"The adapter's image encoder {name} cannot be loaded; download it, or give one as "
+            "`image_encoder`."
         ) from error
     return cast(Any, encoder).to(like.device).eval()
 

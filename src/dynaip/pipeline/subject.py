@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from dynaip.adapter.card import SubjectCard
+from dynaip.adapter.choices import check_granularity, check_window
 from dynaip.pictures import PathLike, on_white, open_picture
 from dynaip.pipeline.strength import Scale, check_scale
 
 Box = Sequence[float]
-Granularity = tuple[float, float, float]
 Drawn = PathLike | Image.Image | np.ndarray | Tensor
 Mask = Drawn | Box
 DRAWN = (str, os.PathLike, Image.Image, np.ndarray, Tensor)
@@ -66,11 +66,7 @@ class Subject:
         check_scale(self.scale)
         if self.granularity is not None:
             object.__setattr__(self, "granularity", check_granularity(self.granularity))
-        if not 0 <= self.start < self.end <= 1:
-            raise ValueError(
-                "start and end are shares of the steps with 0 <= start < end <= 1, got "
-                f"{self.start} and {self.end}."
-            )
+        check_window(self.start, self.end)
         if not (self.mask is None or isinstance(self.mask, DRAWN)):
             check_box(self.mask)
         if isinstance(self.image, Sequence) and not len(self.image):
@@ -92,27 +88,31 @@ class Subject:
         return cast(Sequence[Reference], self.image if several else [self.image])
 
 
+def are_lists(subjects: object) -> bool:
+    """Whether they are given for each prompt apart."""
+    return isinstance(subjects, Sequence) and any(
+        isinstance(each, list | tuple) for each in subjects
+    )
+
+
+def check_subjects(subjects: object) -> None:
+    """Refuses what are no subjects of a picture.
+
+    Raises:
+        ValueError: It is no sequence of `Subject`s.
+    """
+    if isinstance(subjects, Sequence) and all(isinstance(each, Subject) for each in subjects):
+        return
+    raise ValueError(
+        "subjects is a list of `Subject`s, or for each prompt one such list, or what `encode` "
+        f"returned; got {type(subjects).__name__}: put pictures into Subject(...)."
+    )
+
+
 def _open_card(reference: Reference) -> Reference:
     if isinstance(reference, str | os.PathLike) and Path(reference).suffix == ".safetensors":
         return SubjectCard.load(reference)
     return reference
-
-
-def check_granularity(granularity: Sequence[float]) -> Granularity:
-    """The three weights, made to sum to 1 exactly where they did but for rounding.
-
-    Raises:
-        ValueError: They are not three non-negative numbers that sum to 1.
-    """
-    values = tuple(float(value) for value in granularity)
-    total = sum(values)
-    if len(values) != 3 or not all(value >= 0 for value in values) or abs(total - 1) > 2e-3:
-        raise ValueError(
-            "granularity must be three numbers (low, mid, high), none negative, that sum to 1; "
-            f"got {', '.join(f'{value:g}' for value in values)}."
-        )
-    low, mid, high = (value / total for value in values)
-    return low, mid, high
 
 
 def token_mask(mask: Mask, grid: Grid) -> Float[np.ndarray, " n"]:

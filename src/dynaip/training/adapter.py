@@ -21,6 +21,7 @@ from dynaip.adapter.model import DynaIPAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.hosts.flow import (
     PromptEncoder,
+    draw_sigma,
     encode_pictures,
     flow_matching_error,
     shift_sigma,
@@ -123,7 +124,7 @@ class AdapterTask(nn.Module):
             noise=rng.standard_normal(
                 (tokens, self.transformer.config.in_channels), dtype=np.float32
             ),
-            sigma=np.float32(1 / (1 + np.exp(-rng.standard_normal()))),
+            sigma=draw_sigma(rng),
             keep=keep,
             drop_text=drop_text,
             drop_image=drop_image,
@@ -158,26 +159,24 @@ class AdapterTask(nn.Module):
         """*Is the reference used?* The loss with the right, a wrong and the null reference.
 
         All three see the same noise and prompts, so their differences are the reference's doing:
-        `used` is (wrong - right) / wrong, and stays at 0 while the adapter is ignored.
+        `used` is (wrong - right) / wrong, and stays at 0 while the adapter is ignored. The wrong
+        one is another sample's; a batch of one has none, and neither number.
         `attention_ratio` is the norm of the cross-attention over that of the block's own.
         """
         features = self._features(batch["references"])
-        variants = {
-            "right": features,
-            "wrong": features.roll(1, dims=1),
-            "null": torch.zeros_like(features),
-        }
+        variants = {"right": features, "null": torch.zeros_like(features)}
+        if features.shape[1] > 1:
+            variants["wrong"] = features.roll(1, dims=1)
         losses, ratios = {}, {}
         for name, taps in variants.items():
             # Eager: a recorder would have every block compiled once more for these few passes.
             with self.attachment.record() as norms, torch.compiler.set_stance("force_eager"):
                 losses[name] = float(self._error(batch, self._project(taps)).mean())
             ratios[name] = sum(float(n.cross / n.own) for n in norms.values()) / len(norms)
-        return {
-            **{f"loss_{name}": loss for name, loss in losses.items()},
-            "used": (losses["wrong"] - losses["right"]) / losses["wrong"],
-            "attention_ratio": ratios["right"],
-        }
+        found = {f"loss_{name}": loss for name, loss in losses.items()}
+        if "wrong" in losses:
+            found["used"] = (losses["wrong"] - losses["right"]) / losses["wrong"]
+        return {**found, "attention_ratio": ratios["right"]}
 
     def _project(self, features: Float[Tensor, "l b n d"]) -> ImagePrompt:
         return self.adapter.project(self.adapter.encode(features).tokens)

@@ -55,7 +55,7 @@ class TrainingConfig:
         schedule: `"constant"`, or `"cosine"`: to zero at `steps`.
         cooldown: Share of `steps`, at the end, over which a constant rate falls linearly to zero.
             Until it begins a run can be made longer, as one with a cosine cannot.
-        max_grad_norm: Gradients are clipped to this global norm.
+        max_grad_norm: Gradients are clipped to this global norm, 0 for not at all.
         ema_decay: Decay of the averaged weights, 0 for none. The average is what is exported.
         precision: `"bf16"` runs the forward pass under autocast and iterates Muon in bf16, weights
             stay in fp32; `"no"` is fp32 throughout; `"auto"` is what the run began with, a new one
@@ -67,7 +67,8 @@ class TrainingConfig:
         sample_every: Steps between sample pictures, 0 for none.
         checkpoint_minutes: Minutes between checkpoints.
         checkpoints_kept: How many checkpoints stay on disk.
-        workers: Processes that prepare samples; 0 prepares them in the training process.
+        workers: Processes that prepare samples; 0 prepares them in the training process, as does
+            any number on a system that cannot fork (Windows).
     """
 
     steps: int

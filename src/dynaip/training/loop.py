@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,12 +21,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dynaip.adapter import storage
 from dynaip.numerics import process_state, quick_in_bf16
 from dynaip.training import checkpoint as ckpt
+from dynaip.training.batches import batches
 from dynaip.training.config import FREE_ON_RESUME, TrainingConfig
 from dynaip.training.optimization import (
     Average,
@@ -66,7 +67,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
         The folder with the exported weights (the average where there is one).
 
     Raises:
-        TrainingError: The loss or a gradient is not finite.
+        TrainingError: The loss or a gradient is not finite, or a step's samples cannot be made.
         CheckpointError: The folder belongs to another run, or its checkpoint cannot be read.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint has been written.
     """
@@ -116,19 +117,27 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
     step, saved_at, saved_step = start, time.monotonic(), start
     bar = tqdm(total=config.steps, initial=start, disable=None, unit="step", dynamic_ncols=True)
     with _StopSignal() as stop, bar, _attention(accelerator.device):
-        for batch in _batches(task, config, start, accelerator):
+        for batch in batches(task, config, start, accelerator):
+            if not isinstance(batch, dict):
+                if step != saved_step:
+                    save(step)
+                raise TrainingError(
+                    f"The samples of step {step + 1} cannot be made. {_last_good(checkpoints)} "
+                    f"The reason: {batch}"
+                ) from batch
             set_learning_rate(optimizers, config.learning_rate_at(step))
             with _autocast(accelerator.device, config):
                 output = model(batch)
             accelerator.backward(output["loss"])
-            norm = accelerator.clip_grad_norm_(list(parameters.values()), config.max_grad_norm)
+            largest = config.max_grad_norm or math.inf
+            norm = accelerator.clip_grad_norm_(list(parameters.values()), largest)
             if not torch.isfinite(output["loss"].detach() + norm):
                 if all(bool(torch.isfinite(p).all()) for p in parameters.values()):
                     save(step)
                 raise TrainingError(
                     f"The loss or its gradient is not a finite number at step {step + 1}. "
-                    f"{_last_good(checkpoints)} Lower the learning rate, or train with "
-                    'precision = "no".'
+                    f"{_last_good(checkpoints)} A run keeps its settings: begin another one, in "
+                    f"another folder, with {_gentler(config)}."
                 )
             for optimizer in optimizers:
                 optimizer.step()
@@ -266,35 +275,9 @@ def _last_good(checkpoints: Path) -> str:
     return f"The last good state is {found[-1]}." if found else "No state had been saved yet."
 
 
-def _batches(
-    task: Task, config: TrainingConfig, start: int, accelerator: Accelerator
-) -> Iterator[dict[str, Any]]:
-    """This process's share of every step's samples, on its device."""
-    share = config.batch_size // accelerator.num_processes
-    offset = share * accelerator.process_index
-    rows = [
-        list(range(step * config.batch_size + offset, step * config.batch_size + offset + share))
-        for step in range(start, config.steps)
-    ]
-    loader = DataLoader(
-        task.dataset(config.seed),
-        batch_sampler=rows,
-        collate_fn=task.collate,
-        num_workers=config.workers,
-        prefetch_factor=4 if config.workers else None,
-        worker_init_fn=_ignore_stop_signals,
-    )
-    for batch in loader:
-        yield {
-            key: value.to(accelerator.device) if isinstance(value, Tensor) else value
-            for key, value in batch.items()
-        }
-
-
-def _ignore_stop_signals(worker: int) -> None:
-    """Ctrl-C reaches the whole group of processes; the loop decides when its workers end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _gentler(config: TrainingConfig) -> str:
+    plainer = "" if config.precision == "no" else ', or with precision = "no"'
+    return f"a learning_rate below {config.learning_rate:g}{plainer}"
 
 
 @torch.no_grad()
@@ -328,7 +311,8 @@ class _Log:
         self.path, self.on_log = path, on_log
         rows = path.read_text().splitlines() if path.is_file() else []
         kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= start]
-        path.write_text("".join(f"{row}\n" for row in kept))
+        text = "".join(f"{row}\n" for row in kept)
+        storage.replace(path, lambda partial: partial.write_text(text))
         self._step, self._time = start, time.monotonic()
 
     def write(self, step: int, values: dict[str, Any], config: TrainingConfig) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -20,8 +21,10 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from dynaip.adapter import storage
 from dynaip.hosts.flow import (
     PromptEncoder,
+    draw_sigma,
     encode_pictures,
     flow_matching_error,
     shift_sigma,
@@ -36,6 +39,8 @@ METHODS: tuple[Method, ...] = get_args(Method)
 # The subject's name in prompts: a rare word for DreamBooth, a new one for Textual Inversion.
 WORD = "sks"
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+# Numbers of a weight, at least, that tell it from another training's.
+HASHED = 1024
 
 
 class View(NamedTuple):
@@ -94,13 +99,46 @@ def fit_subject(
         views: The subject, in prompts that name it `WORD`.
         folder: Of the run: its log and checkpoints; a stopped fit goes on.
         others: Pictures of the class that DreamBooth keeps in mind.
+
+    Raises:
+        CheckpointError: The folder holds a fit of other pictures, prompts or weights.
+        ValueError: There is no picture, or the method cannot be used.
     """
     torch.manual_seed(fit.seed)
+    if fit.method == "textual-inversion":
+        others = ()
+    identity = {
+        "method": fit.method,
+        "rank": fit.rank,
+        "views": _hash_views(views),
+        "others": _hash_views(others),
+        "base": _hash_base(pipeline),
+    }
     fitted = _with_own_parts(pipeline, fit)
-    task = SubjectTask(fitted, fit, views, others if fit.method != "textual-inversion" else ())
-    train(task, fit.training(), folder, identity={"method": fit.method, "rank": fit.rank})
+    train(SubjectTask(fitted, fit, views, others), fit.training(), folder, identity=identity)
     fitted.transformer.eval()
     return fitted
+
+
+def _hash_views(views: Sequence[View]) -> str:
+    """SHA-256 of pictures and prompts, in their order."""
+    digest = hashlib.sha256()
+    for view in views:
+        digest.update(f"{view.picture.shape} {view.prompt}\n".encode())
+        digest.update(np.ascontiguousarray(view.picture).data)
+    return digest.hexdigest()
+
+
+def _hash_base(pipeline: FluxPipeline) -> str:
+    """SHA-256 of some numbers of each weight of the base; all of FLUX's would take long."""
+    return storage.digest(
+        {
+            f"{part}.{name}": tensor.flatten()[:: max(1, tensor.numel() // HASHED)].cpu()
+            for part, module in pipeline.components.items()
+            if isinstance(module, nn.Module)
+            for name, tensor in module.state_dict().items()
+        }
+    )
 
 
 def _with_own_parts(pipeline: FluxPipeline, fit: SubjectFit) -> FluxPipeline:
@@ -226,5 +264,5 @@ class _Drawn(Dataset[dict[str, Any]]):
             "image": view.picture,
             "prompt": view.prompt,
             "noise": rng.standard_normal(self.task.shape, dtype=np.float32),
-            "sigma": np.float32(1 / (1 + np.exp(-rng.standard_normal()))),
+            "sigma": draw_sigma(rng),
         }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import torch
 from diffusers import FluxPipeline
@@ -11,9 +12,9 @@ from diffusers import FluxPipeline
 from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.data.folder import FolderPairs
-from dynaip.miniature.pairs import ToylandPairs
+from dynaip.miniature.pairs import Pairing, ToylandPairs
 from dynaip.pipeline.references import load_image_encoder
-from dynaip.recipes import from_table, read_recipe
+from dynaip.recipes import check_table, check_types, from_table, read_recipe
 from dynaip.training.adapter import AdapterTask, Drops, Pairs
 from dynaip.training.config import TrainingConfig
 
@@ -41,22 +42,59 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 # Layers of the paper's encoder, ViT-L.
 PAPER_DEPTH = 24
-OPTIONAL = {"text_length", "logit_mean", "drops", "gradient_checkpointing"}
-DATA = {"toyland": {"pool", "view_captions"}, "folder": {"intra", "cross"}}
-KEYS = OPTIONAL | {"model", "size", "data", "adapter", "stage1", "stage2"}
+
+
+class Toyland(TypedDict):
+    """The table `data` of rendered pairs."""
+
+    pool: int
+    view_captions: float
+
+
+class Folders(TypedDict):
+    """The table `data` of folders of pairs."""
+
+    intra: str
+    cross: str
+
+
+DATA: dict[str, type] = {"toyland": Toyland, "folder": Folders}
+
+
+class Stage(TypedDict):
+    """What a stage's table holds beside the training's settings."""
+
+    pairing: Pairing
+
+
+class _Optional(TypedDict, total=False):
+    text_length: int
+    logit_mean: float
+    drops: dict
+    gradient_checkpointing: bool
+
+
+class Recipe(_Optional):
+    """What a recipe holds; most of its tables are checked by what is made of them."""
+
+    model: str
+    size: int
+    data: dict
+    adapter: dict
+    stage1: dict
+    stage2: dict
 
 
 def load_recipe(name_or_path: str) -> dict[str, Any]:
     """Reads an adapter's recipe; see `dynaip.recipes.read_recipe`.
 
     Raises:
-        ValueError: Also when it has unknown or missing keys.
+        ValueError: Also when it has unknown or missing keys, or a value is of another type.
     """
     recipe = read_recipe("dynaip.training", name_or_path)
-    if unknown := sorted(recipe.keys() - KEYS):
-        raise ValueError(f"The recipe has unknown keys: {', '.join(unknown)}.")
-    if missing := sorted(KEYS - OPTIONAL - recipe.keys()):
-        raise ValueError(f"The recipe lacks: {', '.join(missing)}.")
+    check_table(Recipe, recipe, "the recipe")
+    for stage in ("stage1", "stage2"):
+        check_types(Stage, {"pairing": recipe[stage].get("pairing")}, stage)
     return recipe
 
 
@@ -139,13 +177,16 @@ def build_task(
         cache: Folder for rendered pairs, which runs on the same ones share.
 
     Raises:
-        ValueError: A table of the recipe, the start, or the image encoder cannot be used.
+        ValueError: The size, a table of the recipe, the start, or the image encoder cannot be used.
     """
+    _check_size(recipe["size"], 2 * pipeline.vae_scale_factor)
+    config = _adapter_config(recipe["adapter"])
     if start is None:
         torch.manual_seed(recipe[f"stage{stage}"].get("seed", 0))
-        adapter = DynaIPAdapter(_adapter_config(recipe["adapter"]))
+        adapter = DynaIPAdapter(config)
     else:
         adapter = DynaIPAdapter.from_pretrained(start, dtype=torch.float32)
+        _check_start(start, adapter.config, config)
     if pipeline.image_encoder is None:
         weight = next(pipeline.transformer.parameters())
         pipeline.register_modules(image_encoder=load_image_encoder(adapter.config, weight))
@@ -161,6 +202,29 @@ def build_task(
     )
 
 
+def _check_size(size: int, token: int) -> None:
+    """Raises where a side in pixels is no whole number of the base's tokens."""
+    if size < token or size % token:
+        raise ValueError(
+            f"size in the recipe is a multiple of {token}, as the base's tokens are {token} pixels "
+            f"wide, such as {max(token, size // token * token)}; got {size}."
+        )
+
+
+def _check_start(start: Path, found: DynaIPConfig, wanted: DynaIPConfig) -> None:
+    """Raises where the adapter to start from is of another kind than the recipe's."""
+    has, asked = dataclasses.asdict(found), dataclasses.asdict(wanted)
+    if differing := [
+        f"{name} is {has[name]!r} there and {asked[name]!r} in the recipe"
+        for name in asked
+        if has[name] != asked[name]
+    ]:
+        raise ValueError(
+            f"The adapter in {start} is not the recipe's: {'; '.join(differing)}. Start from one "
+            "that is, or change the recipe's table adapter, or the variant."
+        )
+
+
 def _adapter_config(table: dict[str, Any]) -> DynaIPConfig:
     return from_table(DynaIPConfig, table, "adapter settings")
 
@@ -172,8 +236,9 @@ def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, cache: Pa
     source = data.pop("source", None)
     if source not in DATA:
         raise ValueError(f"data.source is {' or '.join(DATA)}; got {source!r}.")
-    if unknown := sorted(data.keys() - DATA[source]):
+    if unknown := sorted(data.keys() - DATA[source].__annotations__.keys()):
         raise ValueError(f"data has unknown keys for {source}: {', '.join(unknown)}.")
+    check_types(DATA[source], data, "data")
     if source == "folder" and pairing not in data:
         raise ValueError(f"data lacks {pairing}, the folder of the stage's pairs.")
     if source == "toyland":

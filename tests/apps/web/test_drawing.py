@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from served import LIMITS, Server, png
 
-from dynaip.apps.web.drawing import Made, Pencil
+from dynaip.apps.web.drawing import Made, Pencil, Stopped
 from dynaip.apps.web.order import Order, OrderError, read_order
 from dynaip.apps.web.server import make_app
 from dynaip.apps.web.studio import Studio
@@ -38,6 +38,12 @@ def drawn(server: Server) -> tuple[Made, list[Image.Image | None]]:
         (take,) = repeat(order())
         made = server.studio.borrow(lambda pencil: pencil.draw(take, previews.append)).result()
     return made, previews
+
+
+@pytest.fixture(scope="module")
+def own() -> Pencil:
+    """Of no server."""
+    return Pencil(tiny.adapter().attach(tiny.pipeline()), Origin("tiny"))
 
 
 def test_previews_come_closer_and_the_last_is_the_picture(
@@ -116,6 +122,37 @@ def test_attention_is_louder_where_the_subject_may_be(
 def test_what_is_cut_off_a_prompt_is_known(server: Server) -> None:
     assert server.studio.pencil.counted_tokens("a red dog") is None
     assert server.studio.pencil.counted_tokens("a red dog " * 9) == 12
+
+
+def test_counting_leaves_the_pipeline_s_tokenizer_alone(own: Pencil) -> None:
+    tokenizer = own.personal.pipe.tokenizer_2
+    tokenizer("a red dog", padding="max_length", truncation=True)
+    assert own.counted_tokens("a red dog") is None
+    assert tokenizer.backend_tokenizer.padding is not None
+    assert tokenizer.backend_tokenizer.truncation is not None
+
+
+def test_a_stopped_picture_leaves_nothing_on_the_device(
+    own: Pencil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[bool] = []
+    monkeypatch.setattr(own.personal.pipe, "maybe_free_model_hooks", lambda: freed.append(True))
+
+    def stop(_: Any) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        own.draw(repeat(order())[0], stop)
+    assert freed == [True]
+
+
+def test_an_offloaded_model_makes_no_previews(own: Pencil) -> None:
+    pencil = Pencil(own.personal, own.origin, previews=False)
+    previews: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dynaip.apps.web.drawing.PREVIEW_SHARE", 1e9)
+        pencil.draw(repeat(order())[0], previews.append)
+    assert previews == [None] * 4
 
 
 def test_the_router_is_asked_for_a_reference(server: Server) -> None:

@@ -55,6 +55,9 @@ def test_edits_take_a_subject_for_each_image(client: openai.OpenAI) -> None:
             "seed": 1,
             "num_inference_steps": 2,
             "guidance_scale": 2.0,
+            "width": 16,
+            "height": 16,
+            "stream": False,
             "subjects": json.dumps([{"scale": 0.5}, {"granularity": [1, 0, 0]}]),
         },
     )
@@ -63,7 +66,7 @@ def test_edits_take_a_subject_for_each_image(client: openai.OpenAI) -> None:
     first, second = settings.subjects
     assert (first.name, first.scale, second.coefficients) == ("rex.png", 0.5, (1.0, 0.0, 0.0))
     assert first.mask is not None
-    assert settings.guidance == 2.0
+    assert (settings.guidance, settings.width, settings.height) == (2.0, 16, 16)
     credential = read_credential(content)
     assert credential is not None
     assert credential.intact
@@ -78,6 +81,8 @@ def test_edits_take_a_subject_for_each_image(client: openai.OpenAI) -> None:
         ({"subjects": '[{"mask": "AAAA"}]'}, "mask"),
         ({"subjects": "{"}, None),
         ({"steps": "many"}, "steps"),
+        ({"width": "wide"}, "width"),
+        ({"stream": "true"}, "stream"),
     ],
 )
 def test_what_edits_cannot_use_is_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -11,9 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from served import WAITING, Server, png
+import tiny
+import torch
+from served import WAITING, Server, png, serving
 
-from dynaip.apps.web.studio import Job
+from dynaip.apps.cli.errors import MEMORY_FULL
+from dynaip.apps.web.drawing import Pencil
+from dynaip.apps.web.studio import Job, Studio
+from dynaip.pipeline.provenance import Origin
 
 LONG = {"prompt": "a red dog", "steps": 100, "n": 4}
 SHORT = {"prompt": "a red dog", "steps": 1}
@@ -79,6 +85,20 @@ def test_a_client_that_goes_away_leaves_the_queue(server: Server, at_work: Job) 
     assert not at_work.finished.is_set()
 
 
+def test_who_waits_is_told_when_the_server_ends() -> None:
+    studio = Studio(Pencil(tiny.adapter().attach(tiny.pipeline()), Origin("tiny")))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with serving(studio) as own:
+            path = "/v1/images/generations"
+            asked = [pool.submit(own.call, "POST", path, LONG) for _ in range(2)]
+            wait_until(lambda: studio._line and any(job.steps for job in studio._jobs.values()))
+        for each in asked:
+            status, got, _ = each.result()
+            assert (status, "is closing" in got["error"]["message"]) == (503, True)
+    late = studio.submit(())
+    assert (late.state, late.finished.is_set()) == ("cancelled", True)
+
+
 def test_a_reference_can_be_added_while_a_picture_is_made(server: Server, at_work: Job) -> None:
     before = at_work.steps
     status, got, _ = server.call("POST", "/api/router", PICTURE)
@@ -99,6 +119,18 @@ def test_what_is_not_foreseen_is_said_and_the_next_job_goes_well(
         status, got, _ = server.call("GET", "/v1/models")
         assert (status, got["error"]["type"]) == (500, "server_error")
     assert server.finish(SHORT)["state"] == "done"
+
+
+def test_a_full_memory_is_said_as_on_the_command_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(server.studio.pencil, "draw", full)
+        seen = server.finish(SHORT)
+    assert (seen["state"], seen["error"]) == ("failed", MEMORY_FULL)
 
 
 def test_what_cannot_be_made_is_refused(server: Server) -> None:

@@ -69,6 +69,10 @@ def test_its_own_results_are_taken_over(checkout: Path, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         Image.new("RGB", (8, 8), (200 * red, 0, 0)).save(folder / f"{prompt}_0.png")
         Image.new("RGB", (8, 8), (0, 255, 0)).save(folder / f"{prompt}_1.png")
+    # A cut-out: what is transparent is white, whatever colour lies below.
+    cutout = samples / "tgt_image" / "style_01_ink"
+    cutout.mkdir(parents=True)
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(cutout / "2_0.png")
     # Of no collection, so nobody's.
     Image.new("RGB", (8, 8)).save(samples / "tgt_image" / "3_0.png")
     results = import_samples(samples, manifest, tmp_path / "out", "BLIP")
@@ -76,9 +80,10 @@ def test_its_own_results_are_taken_over(checkout: Path, tmp_path: Path) -> None:
     assert found == {
         "live_subject_animal_00_corgi_dog-5": (0, 0, 0),
         "object_07_teddy-bear__brown-0": (200, 0, 0),
+        "style_01_ink-2": (255, 255, 255),
     }
     assert results.method.name == "BLIP"
-    assert len(results.missing()) == 34
+    assert len(results.missing()) == 33
 
 
 def test_a_folder_of_something_else_is_refused(checkout: Path, tmp_path: Path) -> None:

@@ -130,6 +130,18 @@ def test_without_an_adapter_the_base_answers(manifest: Manifest) -> None:
     assert settings.subjects == ()
 
 
+@pytest.mark.parametrize("part", ["transformer", "text_encoder_2", "vae"])
+def test_other_weights_of_any_part_are_another_method(tmp_path: Path, part: str) -> None:
+    for name in ("transformer", "text_encoder_2", "vae"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"some weights")
+    way = dataclasses.replace(WAY, model=str(tmp_path))
+    before = way.method("ours")
+    assert way.method("ours") == before
+    (tmp_path / part / "model.safetensors").write_bytes(b"others")
+    assert way.method("ours").weights != before.weights
+
+
 def test_prompts_that_the_model_cannot_read_whole_are_found(manifest: Manifest) -> None:
     """This one reads 12 tokens, each a word or a mark, and the tokenizer adds no end."""
     words = ("dog " * 12, "dog " * 13)

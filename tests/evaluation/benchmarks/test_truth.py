@@ -210,10 +210,15 @@ def test_what_the_probe_cannot_see_is_left_out(
     ceilings = Ceilings(blind)
     assert {factor for factor, seen in ceilings.left_out if "worn" not in seen} == {"pattern"}
     rows = list(score_truth(perfect, probe, "knowing", ceilings))
-    judged = {row.case for row in rows if row.measure == "cp"}
-    assert judged
-    assert not any("wearing" in case for case in judged)
-    assert all("pattern" not in row.details["factors"] for row in rows if row.measure == "cp")
+    concepts = [row for row in rows if row.measure == "cp"]
+    assert {row.status for row in concepts if "wearing" not in row.case} == {"ok"}
+    assert {row.status for row in concepts if "wearing" in row.case} == {"not_asked"}
+    assert all("pattern" not in row.details["factors"] for row in concepts)
     assert not any(row.measure == "truth-pattern" for row in rows)
     worn = [row for row in rows if "wearing" in row.case]
-    assert {row.measure for row in worn} == {"pf", "truth-scene"}
+    assert {row.measure for row in worn if row.status == "ok"} == {"pf", "truth-scene"}
+    append_scores(perfect.scores_path("truth"), rows)
+    (table, *_) = report_tables([open_source(perfect.folder)])
+    found = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (found["coverage"], found["CP"].value, found["PF"].value) == (1, 1, 1)
+    assert not any("lacks" in note for note in table.notes)

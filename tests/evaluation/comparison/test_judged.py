@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from evaluation.comparison.folders import JUDGES, SUBJECTS, rows, source
 
-from dynaip.evaluation.comparison.judged import Judged, judged, metric_means
+from dynaip.evaluation.comparison.judged import Judged, judged
 from dynaip.evaluation.comparison.sources import Source
 from dynaip.evaluation.scores import ScoreRow
 
@@ -90,22 +90,29 @@ def test_a_judge_that_was_not_asked_for_a_measure_does_not_count(tmp_path: Path)
     assert one(source(tmp_path, "pf", iter(only_pf))).cp.coverage != 1
 
 
-def test_metrics_are_means_over_subjects(tmp_path: Path) -> None:
-    metrics = [
-        ScoreRow(
-            case="two-0",
-            picture=0,
-            measure="clip-i",
-            scorer="clip",
-            protocol="metric",
-            status="ok",
-            score=score,
-            scale=(-1, 1),
-            subject=subject,
-        )
-        for subject, score in enumerate((0.5, 0.7))
-    ]
-    found = source(tmp_path, "ours", iter(metrics))
-    values, pictures = metric_means(found.results, found.rows)["clip-i"]
-    assert values == pytest.approx([0.6])
-    assert pictures[0].case.id == "two-0"
+def test_a_run_that_stopped_between_repeats_is_not_whole(tmp_path: Path) -> None:
+    """DreamBench++'s protocol asks three times."""
+    method = one(source(tmp_path, "ours", rows(lambda *_: 4, "eye", "dreambenchpp")))
+    assert method.cp.coverage == method.pf.coverage == pytest.approx(1 / 3)
+    low, high = method.cp.ends()
+    assert (low[0], high[0]) == (pytest.approx(1 / 3), 1)
+
+
+def test_what_a_judge_knew_nothing_to_ask_about_is_not_missing(tmp_path: Path) -> None:
+    def knows_one(row: ScoreRow) -> ScoreRow:
+        unknown = row.measure == "cp" and (row.subject == 1 or row.case == "one-0-plain")
+        return dataclasses.replace(row, status="not_asked", score=None) if unknown else row
+
+    eye, *_ = JUDGES
+    attempts = map(knows_one, rows(lambda *_: 2, eye)), rows(lambda *_: 4, JUDGES[1])
+    alone = one(source(tmp_path, "alone", map(knows_one, rows(lambda *_: 2, eye))))
+    assert (alone.cp.coverage, alone.failures) == (1, {})
+    assert alone.cp.panel()[index(alone, "two-0")] == 0.5
+    nothing = index(alone, "one-0-plain")
+    assert np.isnan(alone.cp.panel()[nothing])
+    assert (alone.cp.asked[nothing], alone.pf.asked[nothing]) == (0, 1)
+    both = one(source(tmp_path, "both", *attempts))
+    assert (both.cp.coverage, both.failures) == (1, {})
+    # Only the second judge knows this one.
+    assert both.cp.panel()[nothing] == 1
+    assert both.cp.panel()[index(both, "two-0")] == 0.75

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +114,7 @@ def test_failed_judgements_leave_bounds(tmp_path: Path) -> None:
     assert "broken lacks 1 scores (1 refused)" in tables["One subject (dynaip)"].notes[-1]
     assert "between 0.479 and 0.521" in write_tables(list(tables.values()), "markdown")
     assert tables["Several subjects (dynaip)"].rows[0][1].value == 0.5
-    assert trade_offs([broken])["one subject"] == []
+    assert trade_offs([broken])["one subject (dynaip)"] == []
 
 
 def test_pictures_that_were_never_judged_count_as_missing(tmp_path: Path) -> None:
@@ -133,50 +132,6 @@ def test_a_measure_that_nobody_judged_is_left_empty(tmp_path: Path) -> None:
     assert found is not None
     assert (found.cp, found.product, found.of_products) == (None, None, None)
     assert found.pf == Interval(0.5, 0.5, 0.5)
-
-
-def measured(score: int, seed: int | None = None, *, leave_out: int = 0) -> Iterator[ScoreRow]:
-    """A metric of every picture but the first few; with a seed, a little more or less."""
-    rng = np.random.default_rng(seed)
-    found = [row for row in rows(lambda *_: score, "dino") if row.measure == "pf"]
-    for row in found[leave_out:]:
-        off = 0.0 if seed is None else rng.normal(0, 0.2)
-        yield dataclasses.replace(row, measure="dino", protocol="metric", score=score + off)
-
-
-def test_metrics_have_a_table(tmp_path: Path) -> None:
-    table = report_tables([source(tmp_path, "ours", measured(3))])[-1]
-    assert (table.title, table.columns) == ("Metrics", ("method", "dino", "pictures"))
-    assert table.rows[0] == ("ours", Interval(3, 3, 3), 3 * SUBJECTS)
-
-
-def test_metrics_of_an_incomplete_folder_have_no_mean(tmp_path: Path) -> None:
-    """Leaving failures out must not help."""
-    folders = [
-        source(tmp_path, "ours", measured(3, leave_out=2)),
-        source(tmp_path, "whole", measured(2)),
-    ]
-    *_, table = report_tables(folders)
-    assert table.title == "Metrics"
-    assert table.rows[0] == ("ours", None, 3 * SUBJECTS - 2)
-    assert table.rows[1][1] == Interval(2, 2, 2)
-    assert f"ours lacks 2 of {3 * SUBJECTS} values of dino" in table.notes[-1]
-
-
-def test_metrics_are_tested_in_pairs(tmp_path: Path) -> None:
-    folders = [
-        source(tmp_path, name, measured(score, seed))
-        for seed, (name, score) in enumerate({"ours": 3, "weak": 2, "same": 3}.items())
-    ]
-    tables = {table.title: table for table in report_tables(folders)}
-    worse, same = tables["Metrics against ours"].rows
-    assert worse[:2] == ("weak", "dino")
-    assert worse[2].value == pytest.approx(-1, abs=0.15)
-    assert worse[3] <= worse[4] < 0.01
-    assert worse[-2:] == (3 * SUBJECTS, 2 * SUBJECTS)
-    assert same[4] > 0.05
-    other = report_tables(folders, against="weak")
-    assert other[-1].rows[0][2].value == pytest.approx(1, abs=0.15)
 
 
 def test_a_sample_that_is_too_small_for_a_test_says_so(tmp_path: Path) -> None:
@@ -266,6 +221,27 @@ def test_only_what_the_same_judges_said_is_tested(tmp_path: Path) -> None:
     assert not any("Against" in title for title in titles)
 
 
+def test_a_judge_that_stopped_before_a_measure_is_told_and_not_paired(tmp_path: Path) -> None:
+    """The kind judge would be half of one method's PF, and nothing of the other's."""
+    known = list(rows(random_opinion(2.0, 5), "eye"))
+    kind = list(rows(lambda *_: 4, "kind-eye"))
+    ours = source(tmp_path, "ours", iter(known), iter(kind))
+    stopped = (row for row in kind if row.measure == "cp")
+    rival = source(tmp_path, "rival", iter(known), stopped)
+    tables = {table.title: table for table in report_tables([ours, rival])}
+    found = tables["Against ours (dynaip)"].rows
+    assert [row[1:3] for row in found] == [
+        (setting, measure)
+        for setting in ("one subject", "several subjects")
+        for measure in ("CP", "PF", "CP·PF")
+    ]
+    assert {row[3].value for row in found} == {0}
+    notes = tables["One subject (dynaip)"].notes
+    assert [note for note in notes if "has not judged" in note] == [
+        "kind-eye has not judged the PF of rival: it stopped before, or was not asked."
+    ]
+
+
 def test_the_ends_of_the_scale_are_asked_for(sources: list[Source], tmp_path: Path) -> None:
     copied = source(tmp_path, "copy of the reference", rows(lambda *_: 4, "kind-eye"))
     for found, missing in (([sources[0]], True), ([sources[0], copied], False)):
@@ -299,6 +275,21 @@ def test_what_makes_no_report_is_refused(sources: list[Source], tmp_path: Path) 
 def test_points_for_the_figure(sources: list[Source]) -> None:
     panels = trade_offs(sources)
     assert {title: [name for name, *_ in points] for title, points in panels.items()} == {
-        "one subject": ["ours", "weak"],
-        "several subjects": ["ours", "weak"],
+        "one subject (dynaip)": ["ours", "weak"],
+        "several subjects (dynaip)": ["ours", "weak"],
+    }
+
+
+def test_protocols_have_panels_of_their_own(tmp_path: Path) -> None:
+    both = source(
+        tmp_path,
+        "ours",
+        *(rows(lambda *_, s=s: s, "eye", p) for p, s in (("dynaip", 4), ("strict", 2))),
+    )
+    values = {title: [cp.value for _, cp, _ in at] for title, at in trade_offs([both]).items()}
+    assert values == {
+        "one subject (dynaip)": [1],
+        "several subjects (dynaip)": [1],
+        "one subject (strict)": [0.5],
+        "several subjects (strict)": [0.5],
     }

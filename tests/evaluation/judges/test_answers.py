@@ -26,6 +26,17 @@ SCALE = (0.0, 4.0)
         ("Score: 3 - most of it is right", 3, 3),
         ("Score: 3, two ears are missing", 3, 3),
         ("Score: 3 (scores go from 0 to 4)", 3, 3),
+        # A number that is not the score stands nearer to the end, or to the word.
+        ("Score (out of 4): 3", 3, None),
+        ("**Score (0–4):** 3", 3, None),
+        ("It fits. Score (0-4): 3", 3, None),
+        ("Final score: 3", 3, 3),
+        ("Score: 2\nA perfect score is 4", 2, 2),
+        ("Score: 3 (a score of 4 would need both ears)", 3, 3),
+        ("Score: 2\n\nThe score reflects 3 faults.", 2, 2),
+        ("Score: 2\nScore lowered for 3 faults.", 2, 2),
+        ("Score: 2, as a Score 4 would need both ears.", 2, 2),
+        ("Score: 3 (score: 4 would need both ears)", 3, None),
     ],
 )
 def test_scores_are_found(text: str, tolerant: int, faithful: int | None) -> None:
@@ -40,7 +51,8 @@ def test_scores_are_found(text: str, tolerant: int, faithful: int | None) -> Non
     [
         *("Score: 10", "Score: -1", "Score: 5"),
         *("Score: 3.5", "Score: 3,5", "Score: 3/4", "Score: 3 out of 4", "Score: 3 of 4"),
-        *("Score: 3-4", "Score: 3–4", "Score: 3 to 4", "Score: 3 or 4"),
+        *("Score: 3-4", "Score: 3–4", "Score: 3 to 4", "Score: 3 or 4", "Score (3 to 4)"),
+        "Score (3-4) 2 ears are missing",
     ],
 )
 def test_what_is_off_the_scale_is_not_guessed(text: str) -> None:
@@ -53,6 +65,8 @@ def test_what_is_off_the_scale_is_not_guessed(text: str) -> None:
         (Reply("The dog is the same."), "parse_error"),
         (Reply(""), "parse_error"),
         (Reply("Score: three"), "parse_error"),
+        (Reply("A perfect score is 4, and this is none."), "parse_error"),
+        (Reply("The score follows from 3 faults."), "parse_error"),
         (Reply("I'm sorry, but I can't help with that."), "refused"),
         (Reply("I cannot assist with pictures of people."), "refused"),
         (Reply("I’m sorry, this shows a person."), "refused"),

@@ -9,6 +9,8 @@ import pytest
 from judged import picture
 from PIL import Image
 
+from dynaip.evaluation.benchmarks.dynaip_bench import COMBINATIONS, Combination
+from dynaip.evaluation.benchmarks.dynaip_bench import _boxes as preset_boxes
 from dynaip.evaluation.benchmarks.results import Results
 from dynaip.evaluation.judges.protocols import PROTOCOLS, encode_picture, get_protocol
 from dynaip.evaluation.judges.questions import Judge, Question, ask_about
@@ -78,6 +80,20 @@ def test_a_place_is_named_only_where_subjects_stand_side_by_side(
     texts = [question.text for question in asked if question.picture == 0][: len(lefts)]
     for text, place in zip(texts, places, strict=True):
         assert f"this dog{f', on the {place}' if place else ''}, and judge no other" in text
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda each: each.name)
+def test_the_judge_is_told_no_place_of_clothes_that_are_worn(
+    results: Results, combination: Combination
+) -> None:
+    case = next(case for case in results.manifest.cases if case.id == "two")
+    boxes = preset_boxes(combination)
+    subjects = tuple(dataclasses.replace(case.subjects[0], box=box) for box in boxes)
+    cases = (dataclasses.replace(case, subjects=subjects),)
+    manifest = dataclasses.replace(results.manifest, cases=cases)
+    asked = list(ask_about(dataclasses.replace(results, manifest=manifest), DYNAIP, OURS))
+    placed = {", on the " in question.text for question in asked if question.measure == "cp"}
+    assert placed == {not combination.wears}
 
 
 def test_repeats_are_questions_of_their_own(results: Results) -> None:

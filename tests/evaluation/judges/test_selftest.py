@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from judged import picture
+from PIL import Image
 
 from dynaip.evaluation.benchmarks.manifest import Case, CaseSubject, Manifest
 from dynaip.evaluation.benchmarks.results import Method, Results
@@ -63,6 +64,13 @@ def zoo(tmp_path: Path) -> Results:
         wanted.path.parent.mkdir(parents=True)
         picture(50 + number).save(wanted.path)
     return made
+
+
+def test_a_transparent_reference_is_blurred_on_white(zoo: Results) -> None:
+    subject = zoo.manifest.cases[0].subjects[0]
+    Image.new("RGBA", (32, 24), (0, 0, 0, 0)).save(subject.references[0])
+    shown = {question.case: question.pictures for question in self_test_questions(zoo, OURS)}
+    assert open_picture(shown["blur 8%/0"][1]).getextrema() == ((255, 255),) * 3
 
 
 def test_every_kind_is_asked_and_shows_what_it_says(zoo: Results) -> None:

@@ -8,10 +8,11 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from evaluation.study.cases import SETTINGS, make_results, manifest
+from evaluation.study.cases import COLOURS, SETTINGS, make_results, manifest
 
 from dynaip.evaluation.benchmarks.results import Results
 from dynaip.evaluation.study.design import Study, StudySettings, design_study, write_key
@@ -40,6 +41,47 @@ def test_a_seed_draws_the_same_study(methods: dict[str, Results], study: Study) 
     assert design_study(methods["ours"], others, SETTINGS) == study
     other = design_study(methods["ours"], others, dataclasses.replace(SETTINGS, seed=1))
     assert other.id != study.id
+
+
+@pytest.mark.parametrize("change", [{"name": "new"}, {"weights": {"adapter": "ab12"}}])
+def test_studies_of_other_methods_share_no_token(
+    methods: dict[str, Results], study: Study, change: dict[str, Any]
+) -> None:
+    ours, *others = methods.values()
+    made = dataclasses.replace(ours, method=dataclasses.replace(ours.method, **change))
+    assert not tokens(study) & tokens(design_study(made, others, SETTINGS))
+
+
+@pytest.mark.parametrize("change", [{"prompt": "another toy"}, {"id": "case-0b"}])
+def test_studies_of_other_cases_share_no_token(
+    study: Study, tmp_path: Path, change: dict[str, str]
+) -> None:
+    questions = manifest(tmp_path)
+    (first, *rest) = questions.cases
+    cases = (dataclasses.replace(first, **change), *rest)  # pyright: ignore[reportArgumentType]
+    asked = dataclasses.replace(questions, cases=cases)
+    ours, *others = (make_results(tmp_path, name, asked) for name in COLOURS)
+    assert not tokens(study) & tokens(design_study(ours, others, SETTINGS))
+
+
+def tokens(study: Study) -> set[str]:
+    pairs = [pair for group in (*study.groups.values(), study.checks) for pair in group]
+    return {study.id, *(t for pair in pairs for t in (pair.id, *pair.pictures))}
+
+
+def test_cases_without_strangers_are_passed_over(tmp_path: Path) -> None:
+    """The third case shares a subject with each of the others."""
+    questions = manifest(tmp_path, cases=3)
+    alike, other, last = questions.cases
+    broad = dataclasses.replace(last, subjects=(*alike.subjects, *other.subjects[:1]))
+    mixed = dataclasses.replace(questions, cases=(alike, other, broad))
+    ours, rival = (make_results(tmp_path, name, mixed) for name in ("ours", "rival"))
+    for seed in range(6):
+        settings = StudySettings(pool=3, items=3, checks=2, seed=seed)
+        found = {check.case.id for check in design_study(ours, [rival], settings).checks}
+        assert found == {"case-0", "case-1"}
+    with pytest.raises(ValueError, match="Only 2 of 3 checks"):
+        design_study(ours, [rival], StudySettings(pool=3, items=3, checks=3))
 
 
 def test_a_check_has_a_right_answer_and_a_picture_of_another_case(study: Study) -> None:

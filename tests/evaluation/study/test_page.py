@@ -57,6 +57,12 @@ def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(raw)).size == (100, 50)
 
 
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "cutout.png")
+    raw = base64.b64decode(embedded(tmp_path / "cutout.png", 100).partition(",")[2])
+    assert Image.open(io.BytesIO(raw)).convert("RGB").getextrema() == ((255, 255),) * 3
+
+
 def test_photographs_stand_upright(tmp_path: Path) -> None:
     lying = Image.new("RGB", (40, 20), "red")
     lying.getexif()[0x0112] = 6  # turn it a quarter

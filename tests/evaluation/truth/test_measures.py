@@ -27,12 +27,12 @@ from dynaip.evaluation.truth.granularity import (
 )
 from dynaip.evaluation.truth.leakage import (
     Intervention,
-    Transfer,
     arrivals,
     copy_paste_index,
     following,
     specified_leak,
     transfer,
+    transfer_score,
     unspecified_leak,
 )
 from dynaip.evaluation.truth.preservation import (
@@ -170,17 +170,37 @@ class TestLeakage:
         assert column["category"] == pytest.approx(0.75 + 0.25 / 4, abs=0.01)
         assert column["pattern"] == pytest.approx(0.25 * 0.75, abs=0.01)
         assert column["mark"] == 0
-        assert math.isnan(found.score(["category"], VALUES))  # nothing agnostic changed
+        # Nothing agnostic was changed.
+        assert math.isnan(transfer_score([change], ["category"], VALUES).value)
         assert np.nanmean(arrivals(change)) == pytest.approx(column["category"])
         noise = Intervention(factor="", before=before, after=after)
         assert transfer([change], noise).matrix[3, 0] == 0
 
     def test_dts_leaves_out_what_is_not_read_well(self) -> None:
-        names = ("category", "pattern", "light")
-        matrix = np.diag([0.8, 0.2, -0.1])
-        found = Transfer(outputs=names, inputs=names, matrix=matrix)
-        assert found.score(names[:2], names) == pytest.approx(0.5 - 0.1)
-        assert found.score(names[:2], ("category", "light")) == pytest.approx(0.8 - 0.1)
+        before = reading({})
+        follows = {"category": 0.8, "pattern": 0.2, "main_colour": 0.3}
+
+        def change(factor: str, share: float) -> Intervention:
+            old, options = before.truths[factor], len(VALUES[factor])
+            new = (old + 1) % options
+            moved = np.where(np.arange(COUNT) < share * COUNT, new, old)
+            after = dataclasses.replace(
+                before,
+                truths={**before.truths, factor: new},
+                answers={**before.answers, factor: moved},
+            )
+            right = {**before.answers, factor: old}
+            was = dataclasses.replace(before, answers=right)
+            return Intervention(factor=factor, before=was, after=after)
+
+        changes = [change(*each) for each in follows.items()]
+        specific = ("category", "pattern")
+        found = transfer_score(changes, specific, VALUES)
+        assert found.value == pytest.approx(0.5 - 0.3, abs=1e-3)
+        assert found.low < 0.2 < found.high
+        assert found.high - found.low < 0.1
+        some = transfer_score(changes, specific, ("category", "main_colour"))
+        assert some.value == pytest.approx(0.8 - 0.3, abs=1e-3)
 
     def test_following_counts_from_chance_to_the_ceiling(self) -> None:
         right = {"scene": np.array([True, False]), "light": np.array([True, False])}
@@ -270,6 +290,20 @@ class TestConfusion:
         ]
         alarms = [outcome in ("blend", "drift") for outcome in outcomes(good, MATRIX, limits)]
         assert np.mean(alarms) < 0.12
+
+    def test_values_of_nobody_are_no_blend(self) -> None:
+        # As counted, no two rows of a matrix are alike, and a mixture always gains a little.
+        rng = np.random.default_rng(12)
+        counts = {name: 1 + rng.poisson(1, (6, 6)) + 60 * np.eye(6) for name in CEILINGS}
+        matrix = {name: each / each.sum(1, keepdims=True) for name, each in counts.items()}
+        pairs = self.wanted[..., :2]
+        limits = calibrate(cast(noisy(pairs, 0.99, values=6, seed=2), pairs), matrix)
+        wanted = np.tile([[0] * 2, [1] * 2], (400, 1, 1))
+        nobodys = rng.integers(2, 6, wanted.shape)
+        assert set(outcomes(cast(nobodys, wanted), matrix, limits)) == {"drift"}
+        half = wanted.copy()
+        half[:, 0, 0] = 1
+        assert set(outcomes(cast(half, wanted), matrix, limits)) == {"blend"}
 
     def test_two_of_three_that_change_places_are_a_swap(self) -> None:
         wanted = np.array([[[0] * 5, [1] * 5, [2] * 5]])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from knowing import SIZE, Knowing
 
-from dynaip.evaluation.ablation import OPEN, Bench, ablation_row, differences
+from dynaip.evaluation.ablation import LEAKS, OPEN, Bench, ablation_row, differences
 from dynaip.evaluation.crops import Box, box_of
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Generator
@@ -99,7 +99,7 @@ def test_references_disagree_with_what_prompts_say_and_not_with_the_rest(
 
 def test_the_oracle_is_perfect(rows: dict[str, dict[str, Any]]) -> None:
     row = rows["B2 oracle"]
-    for name in ("cp", "pf", "all_right", "retention", "cp_pf"):
+    for name in ("cp", "pf", "all_right", "named_category", "retention", "cp_pf"):
         assert row[name] == pytest.approx([1, 1, 1]), name
     assert value(row, "detail_gap") == 0
     assert value(row, "copy_paste") == -1
@@ -123,6 +123,8 @@ def test_a_copy_keeps_everything_and_leaks_everything(rows: dict[str, dict[str, 
 
 
 def test_the_prompt_alone_follows_and_keeps_nothing(rows: dict[str, dict[str, Any]]) -> None:
+    assert value(rows["B1 text only"], "named_category") == 1
+    assert value(rows["B6 wrong concept"], "named_category") < 0.15
     for name in ("B1 text only", "B6 wrong concept"):
         row = rows[name]
         assert abs(value(row, "cp")) < 0.12, name
@@ -195,6 +197,35 @@ def test_what_instruments_cannot_read_is_in_no_average(bench: Bench) -> None:
     row = ablation_row("oracle", {}, bench.ceiling, bench.ceiling, none)
     assert row["cp"] == row["cp_pf"] == [None] * 3
     assert row["cp_fine"] == pytest.approx([1, 1, 1])
+    followed = ("pf", "all_right", "retention", "copy_paste")
+    assert all(row[name] == [None] * 3 for name in (*followed, *LEAKS))
+
+
+def test_what_instruments_cannot_read_is_no_following_and_no_leak(
+    trials: list[Trial], probe: Knowing, bench: Bench, rows: dict[str, dict[str, Any]]
+) -> None:
+    """B4 has the prompt's scene and neither its light nor its posture."""
+    way = ReferenceSystem("B4", trials, SINGLE["B4 reference's pose and light"], probe.draw)
+    made = bench.see(bench.pictures("B4", way))
+    poor = dataclasses.replace(bench, readable=frozenset(VALUES) - {"light", "posture", "facing"})
+    poor.__dict__["ceiling"] = bench.ceiling
+    row = ablation_row("B4", {}, made, bench.ceiling, poor)
+    for name in ("pf", "all_right", "retention", "cp_pf"):
+        assert value(row, name) == pytest.approx(1, abs=1e-6), name
+    assert value(row, "copy_paste") == -1
+    unread = {"leak_light", "leak_posture", "open_facing"}
+    for name in LEAKS:
+        seen = rows["B4 reference's pose and light"][name]
+        assert row[name] == ([None] * 3 if name in unread else seen), name
+    found = differences(made, bench.ceiling, poor)
+    nothing = {"difference": [None] * 3, "p": None, "detectable": None}
+    assert {name for name, test in found.items() if test == nothing} == unread
+    # Asked of the trials' own renders, of which this one reads no light.
+    blind = dataclasses.replace(bench, readable=None)
+    answers = dict(bench.ceiling.reading.answers) | {"light": np.full(COUNT, -1)}
+    reading = dataclasses.replace(bench.ceiling.reading, answers=answers)
+    blind.__dict__["ceiling"] = bench.ceiling._replace(reading=reading)
+    assert [name for name in VALUES if not blind.reads(name)] == ["light"]
 
 
 def test_blur_loses_fine_bands_first_and_a_removed_subject_scores_nothing(

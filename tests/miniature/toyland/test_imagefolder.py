@@ -38,6 +38,19 @@ def test_an_interrupted_run_leaves_no_metadata(tmp_path: Path) -> None:
     assert len(list(write_imagefolder(tmp_path, 3))) == len(entries(tmp_path)) == 3
 
 
+@pytest.mark.parametrize("name", ["000001.png", "masks/000000-1.png"])
+def test_somebodys_picture_of_the_same_name_stays(tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("a holiday")
+    with pytest.raises(ValueError, match=f"{name} is there already"):
+        list(write_imagefolder(tmp_path, 2, size=16, subjects=2))
+    assert theirs.read_text() == "a holiday"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
+    list(write_imagefolder(tmp_path, 1, size=16))  # whose names are free
+    assert theirs.read_text() == "a holiday"
+
+
 def test_mistakes_are_explained(tmp_path: Path) -> None:
     list(write_imagefolder(tmp_path, 1))
     with pytest.raises(ValueError, match="already holds samples"):

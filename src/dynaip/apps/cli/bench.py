@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dynaip.adapter.choices import OVERLAPS
+from dynaip.adapter.config import BRANCHES
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import (
     PROBES,
     Adapter,
+    BranchesOption,
     Model,
+    Offload,
     adapter_location,
     load_adapter,
     load_model,
     miniature_folder,
+    one_of,
     quiet_libraries,
 )
 from dynaip.apps.cli.scoring import likeness_rows, truth_rows
@@ -177,7 +182,7 @@ def score(
     from dynaip.evaluation.benchmarks.results import Results
     from dynaip.evaluation.scores import append_scores
 
-    _one_of("--metric", metric, ("clip", "dino", "offline", "truth"))
+    one_of("--metric", metric, ("clip", "dino", "offline", "truth"))
     if model is not None and metric == "offline":
         raise ValueError("--metric offline has no model; leave --model out.")
     if least_ceiling is not None and metric != "truth":
@@ -206,9 +211,7 @@ def run(
         bool, typer.Option("--no-adapter", help="The base by itself, from the prompt.")
     ] = False,
     name: Annotated[str, typer.Option(help="What tables call this method.")] = "DynaIP",
-    branches: Annotated[
-        str | None, typer.Option(help="image (DDS, default), text or both.")
-    ] = None,
+    branches: BranchesOption = None,
     overlap: Annotated[
         str | None, typer.Option(help="Where boxes meet; else as the manifest says.")
     ] = None,
@@ -224,6 +227,7 @@ def run(
         int | None, typer.Option(min=1, help="Side of the pictures; else the model's.")
     ] = None,
     shard: Annotated[str, typer.Option(help="i/n: only this part of the work.")] = "0/1",
+    offload: Offload = False,
 ) -> None:
     """Make a manifest's pictures; stopped, the same command goes on.
 
@@ -247,12 +251,8 @@ def run(
         adapter=None if no_adapter else adapter_location(adapter, model),
         steps=steps,
         guidance=guidance,
-        branches=_one_of("--branches", branches or "image", ("image", "text", "both")),
-        overlap=_one_of(
-            "--overlap",
-            overlap or asked.settings.get("overlap", "sum"),
-            ("sum", "normalise", "priority"),
-        ),
+        branches=one_of("--branches", branches or "image", BRANCHES),
+        overlap=one_of("--overlap", overlap or asked.settings.get("overlap", "sum"), OVERLAPS),
         scale=1.0 if scale is None else scale,
         boxes=boxes is not False,
         size=size,
@@ -260,7 +260,7 @@ def run(
     state = process_state()
     index, count = _parse_shard(shard)
     part = (index * state.num_processes + state.process_index, count * state.num_processes)
-    pipe = load_model(model)
+    pipe = load_model(model, offload)
     results = Results.create(out, asked, way.method(name))
     if state.is_main_process:
         _tell_cut_prompts(pipe, asked)
@@ -272,7 +272,8 @@ def run(
         bar = progress.add_task("Drawing", total=len(wanted), completed=ready)
         painter = pipe
         if way.adapter is not None:
-            painter = load_adapter(way.adapter).to(pipe.device, pipe.dtype).attach(pipe)
+            loaded = load_adapter(way.adapter).to(pipe.device, pipe.dtype)
+            painter = loaded.attach(pipe, offload=offload)
         made = paint_missing(
             results,
             FluxPainter(painter, way),
@@ -319,7 +320,7 @@ def _settings(
         triples=triples,
         prompts=prompts,
         pictures=pictures,
-        mode=_one_of("--mode", mode, ("verbatim", "grammatical")),
+        mode=one_of("--mode", mode, ("verbatim", "grammatical")),
         overlap=overlap,
         seed=seed,
         equal_nouns=equal_nouns,
@@ -335,12 +336,6 @@ def _write(manifest: Manifest, out: Path) -> None:
     there, whole = (manifest.settings.get(key) for key in ("subjects", "of"))
     part = f" of {there} of {whole} subjects" if there != whole else ""
     typer.echo(f"{len(manifest.cases)} cases{part}, {count} pictures to make: {out}.")
-
-
-def _one_of(option: str, value: str, choices: tuple[str, ...]) -> Any:
-    if value not in choices:
-        raise ValueError(f"{option} is {', '.join(choices[:-1])} or {choices[-1]}; got {value!r}.")
-    return value
 
 
 def _parse_shard(text: str) -> tuple[int, int]:

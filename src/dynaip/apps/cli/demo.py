@@ -9,7 +9,6 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -71,6 +70,7 @@ def demo(
     ] = None,
 ) -> None:
     """Draw a contact sheet: held-out subjects in prompted scenes, DDS on and off, granularities."""
+    _check_ours(out, subjects)
     out.mkdir(parents=True, exist_ok=True)
     adapter = load_adapter(adapter_location(None, model))
     pipe = load_model(model)
@@ -151,24 +151,50 @@ def _write(
     settings: dict[str, Any],
 ) -> Path:
     """Writes the sheet, what is on it, and the references as files to play with."""
-    from dynaip.pipeline.provenance import installed_versions, write_whole
+    from dynaip.pipeline.provenance import installed_versions, write_png, write_whole
 
     rows = [
         {"prompt": case.prompt, "seed": case.seed, "router": weights, "spec": case.spec}
         for case, weights in zip(cases, coefficients.tolist(), strict=True)
     ]
-    text = json.dumps({**settings, "versions": installed_versions(), "rows": rows}, indent=2)
-    for index, case in enumerate(cases, 1):
-        write_whole(out / "references" / f"{index}.png", _png(case.reference))
-    write_whole(out / "demo.json", text.encode() + b"\n")
-    write_whole(out / "demo.png", _png(sheet))
-    return out / "demo.png"
+    settings = {**settings, "versions": installed_versions()}
+    # Those of a longer sheet are still there.
+    settings["references"] = max(len(cases), _count_before(out) or 0)
+    text = json.dumps({**settings, "rows": rows}, indent=2)
+    facts, path, *references = _files(out, len(cases))
+    write_whole(facts, text.encode() + b"\n")
+    for case, reference in zip(cases, references, strict=True):
+        write_png(case.reference, reference)
+    write_png(sheet, path)
+    return path
 
 
-def _png(picture: Image.Image) -> bytes:
-    content = BytesIO()
-    picture.save(content, "PNG")
-    return content.getvalue()
+def _files(out: Path, rows: int) -> list[Path]:
+    """What a sheet of so many rows is written to: its facts, itself, and its references."""
+    references = [out / "references" / f"{index}.png" for index in range(1, rows + 1)]
+    return [out / "demo.json", out / "demo.png", *references]
+
+
+def _check_ours(out: Path, rows: int) -> None:
+    """Raises where something would be written over that is not of an earlier sheet."""
+    before = _count_before(out)
+    ours = [] if before is None else _files(out, before)
+    for path in _files(out, rows):
+        if path.exists() and path not in ours:
+            raise ValueError(
+                f"{path} is there already, and dynaip did not make it; give another folder as "
+                "--out."
+            )
+
+
+def _count_before(out: Path) -> int | None:
+    """How many references earlier sheets wrote there; nothing where there is no such sheet."""
+    try:
+        facts = json.loads((out / "demo.json").read_text())
+        made = "dynaip" in facts["versions"]
+        return int(facts.get("references", len(facts["rows"]))) if made else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _report(path: Path, cases: Sequence[Case], coefficients: Tensor) -> None:

@@ -44,7 +44,8 @@ class Job:
         seeds: One for each picture.
         size: Height and width, those that were given.
         model: A folder or hub id; nothing for the miniature.
-        adapter: A folder or hub id; nothing where there are no references.
+        adapter: A folder, a hub id or a file; nothing where there are no references.
+        offload: Whether the model's parts wait on the CPU.
     """
 
     prompt: str
@@ -59,6 +60,7 @@ class Job:
     size: dict[str, int]
     model: str | None
     adapter: str | None
+    offload: bool = False
 
 
 # Between two lines of progress in a log.
@@ -100,11 +102,12 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
 def _open(job: Job, stack: contextlib.ExitStack) -> Draw:
     """Loads what the job needs; what it returns makes one picture."""
     adapter = load_adapter(job.adapter) if job.adapter else None
-    pipe = load_model(job.model)
+    pipe = load_model(job.model, job.offload)
     _check_size(pipe, job.size)
     if adapter is None:
         return _plain(pipe)
-    personal = stack.enter_context(adapter.to(pipe.device, pipe.dtype).attach(pipe))
+    adapter = adapter.to(pipe.device, pipe.dtype)
+    personal = stack.enter_context(adapter.attach(pipe, offload=job.offload))
 
     def draw(prompt: str, **arguments: Any) -> tuple[Image.Image, Tensor | None]:
         images, coefficients = personal(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dynaip.adapter.choices import LEVELS
 from dynaip.apps.cli.loading import Adapter, Model, adapter_location, load_adapter, load_model
 from dynaip.apps.cli.subjects import parse_granularity
 
@@ -28,13 +29,12 @@ def encode(
     """Make a card of a subject: give it where a reference goes, in place of the picture."""
     if out.suffix != ".safetensors":
         raise ValueError(f"A card is a .safetensors file; got {out}.")
+    weights = parse_granularity(granularity)
     _check_replaceable(out)
     from dynaip.pictures import open_picture
     from dynaip.pipeline.subject import Subject
 
-    subject = Subject(
-        [open_picture(path) for path in picture], granularity=parse_granularity(granularity)
-    )
+    subject = Subject([open_picture(path) for path in picture], granularity=weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     pipe = load_model(model)
     loaded = load_adapter(adapter_location(adapter, model))
@@ -46,8 +46,10 @@ def encode(
         result = {"path": str(out), "bytes": out.stat().st_size, "fused": card.fused}
         typer.echo(json.dumps({**result, "coefficients": coefficients}, indent=2))
         return
-    shares = ", ".join(f"{value:.2f}" for value in coefficients)
-    typer.echo(f"{out}  {out.stat().st_size / 1e6:.1f} MB  low, mid, high: {shares}")
+    told = f"{out}  {out.stat().st_size / 1e6:.1f} MB"
+    if len(coefficients) == len(LEVELS):
+        told += f"  {', '.join(LEVELS)}: {', '.join(f'{value:.2f}' for value in coefficients)}"
+    typer.echo(told)
 
 
 def _check_replaceable(out: Path) -> None:

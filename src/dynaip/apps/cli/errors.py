@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 EXIT_CODE = 2
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
+MEMORY_FULL = "The memory is full; ask for less at once, such as a smaller picture."
 
 
 def run(app: typer.Typer, arguments: Sequence[str]) -> NoReturn:
@@ -21,23 +22,28 @@ def run(app: typer.Typer, arguments: Sequence[str]) -> NoReturn:
     keeps every traceback.
     """
     debug = "--debug" in arguments
+    plain = [argument for argument in arguments if argument != "--debug"]
     try:
-        app([argument for argument in arguments if argument != "--debug"])
-    except SystemExit as finished:
-        if finished.code == INTERRUPTED:
-            typer.echo("Stopped; files that were finished stay as they are.", err=True)
-            sys.exit(EXIT_CODE)
-        raise
-    except (ValueError, OSError, SafetensorError) as error:
-        if debug:
+        code = app(plain, standalone_mode=False)
+    except typer.TyperException as error:
+        if usage := _usage(error):
+            typer.echo(f"Error: {usage}", err=True)
+        sys.exit(error.exit_code)
+    except (ValueError, OSError, SafetensorError, RuntimeError, MemoryError) as error:
+        if debug or (isinstance(error, RuntimeError) and not is_memory_full(error)):
             raise
         typer.echo(f"Error: {sentence(error)}", err=True)
         sys.exit(EXIT_CODE)
-    sys.exit(0)
+    if code == INTERRUPTED:
+        typer.echo("Stopped; files that were finished stay as they are.", err=True)
+        sys.exit(EXIT_CODE)
+    sys.exit(code or 0)
 
 
 def sentence(error: Exception) -> str:
     """What went wrong, in one line that a person can act on."""
+    if is_memory_full(error):
+        return MEMORY_FULL
     # safetensors tells a failed write in words only.
     told = f"(os error {errno.ENOSPC})" in str(error)
     if told or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
@@ -46,3 +52,17 @@ def sentence(error: Exception) -> str:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}."
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_memory_full(error: BaseException) -> bool:
+    """Whether a device, or this computer, has no memory left; torch is not imported to tell."""
+    is_device = type(error).__name__ == "OutOfMemoryError"
+    return is_device or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with a command, and where to look; nothing where its help was shown."""
+    told = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    where = "" if context is None else f"; see {context.command_path} --help"
+    return told and f"{told}{where}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +26,8 @@ def experiment(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="table, ablation, methods, branches, denoising, strength, granularity, router, "
-            "layers, several; or all."
+            help="table, ablation, seeds, methods, branches, denoising, details, strength, "
+            "granularity, router, layers, several; or all."
         ),
     ],
     adapters: Annotated[
@@ -81,9 +82,8 @@ def experiment(
     folder = model or miniature_folder()
     folders = named_folders("--adapter", adapters) or shipped_adapters(folder)
     alike = named_folders("--variant", variants) or shipped_variants(folder)
-    if everything and not alike:
-        chosen.remove("ablation")
-        typer.echo("The ablation is left out: there are no adapters for it.", err=True)
+    if everything:
+        chosen = _possible(chosen, alike)
     elif "ablation" in chosen and not alike:
         raise ValueError(
             f"There are no adapters in {folder / 'variants'} for the ablation; train some with "
@@ -122,6 +122,18 @@ def experiment(
             rows = [{"experiment": name, **row, **about} for row in EXPERIMENTS[name](laboratory)]
             write_rows(rows, out / f"{name}.jsonl")
             progress.console.print(f"{len(rows)} rows are in {out / f'{name}.jsonl'}.")
+
+
+def _possible(names: Sequence[str], variants: Mapping[str, Path]) -> list[str]:
+    """The experiments less those that there are no adapters for, which is told."""
+    from dynaip.evaluation.experiments.seeds import trained_again
+
+    lacking = {"ablation": not variants, "seeds": not trained_again(variants)}
+    left_out = [name for name, lacks in lacking.items() if lacks]
+    if left_out:
+        words = " and ".join(left_out)
+        typer.echo(f"Left out, for there are no adapters for it: {words}.", err=True)
+    return [name for name in names if name not in left_out]
 
 
 # Learning rates that suit what is trained: all weights, low-rank changes, one word.
@@ -175,11 +187,17 @@ def evidence(
         "docs/evidence"
     ),
 ) -> None:
-    """Write the page of evidence: rows, tables and figures of each experiment that has been run."""
-    from dynaip.analysis.evidence_figures import draw_evidence
-    from dynaip.evaluation.evidence import read_rows, write_evidence
+    """Write the page of evidence: rows, tables and figures of each experiment that has been run.
 
-    found = read_rows(rows)
+    Rows of others that lie in the page's folder stay in it, if they are about the same base.
+    """
+    from dynaip.analysis.evidence_figures import draw_evidence
+    from dynaip.evaluation.evidence import read_rows, with_kept, write_evidence
+
+    run = read_rows(rows)
+    found = with_kept(run, out)
+    if kept := [name for name in found if name not in run]:
+        typer.echo(f"Kept as they were in {out}: {', '.join(kept)}.", err=True)
     figures = draw_evidence(found, out)
     page = write_evidence(found, figures, out)
     Console().print(f"{len(found)} experiments: {page}.", soft_wrap=True)

@@ -7,13 +7,22 @@ import json
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from dynaip.apps.cli.loading import Adapter, Model, adapter_location
+from dynaip.adapter.choices import LEVELS, OVERLAPS
+from dynaip.adapter.config import BRANCHES
+from dynaip.apps.cli.loading import (
+    Adapter,
+    BranchesOption,
+    Model,
+    Offload,
+    adapter_location,
+    one_of,
+)
 from dynaip.apps.cli.subjects import read_subjects, split_subjects
 from dynaip.apps.cli.targets import prepare_target, target
 
@@ -65,9 +74,7 @@ def generate(
     overlap: Annotated[
         str | None, typer.Option(help="Where masks meet: sum (default), normalise, priority.")
     ] = None,
-    branches: Annotated[
-        str | None, typer.Option(help="Rows that see the reference: image (default), text, both.")
-    ] = None,
+    branches: BranchesOption = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=LARGEST_SEED, help="A random one if not given.")
     ] = None,
@@ -81,6 +88,7 @@ def generate(
     ] = None,
     model: Model = None,
     adapter: Adapter = None,
+    offload: Offload = False,
     number: Annotated[
         int, typer.Option("-n", min=1, help="Pictures to make, their seeds counting up.")
     ] = 1,
@@ -99,6 +107,8 @@ def generate(
             "--scale, --granularity, --mask, --start, --end, --overlap, --branches and --adapter "
             "are about references; give a --subject or a --reference."
         )
+    attended = one_of("--branches", branches or "image", BRANCHES)
+    meeting = one_of("--overlap", overlap or "sum", OVERLAPS)
     prepare_target(out, number, [*references, *map(Path, masks)])
     subjects = read_subjects(
         references, scale or [], granularity or [], masks, start or [], end or []
@@ -112,14 +122,15 @@ def generate(
         references=[[file] for file in references],
         subjects=subjects,
         masks=masks,
-        overlap=_overlap(overlap),
-        branches=_branches(branches),
+        overlap=meeting,
+        branches=attended,
         seeds=seeds,
         steps=steps,
         guidance=guidance,
         size={k: v for k, v in (("height", height), ("width", width)) if v is not None},
         model=model,
         adapter=adapter_location(adapter, model) if references else None,
+        offload=offload,
     )
     made = []
     with contextlib.closing(draw_pictures(job)) as pictures:
@@ -143,30 +154,14 @@ def _seeds(seed: int | None, number: int) -> range:
     return range(first, first + number)
 
 
-def _branches(branches: str | None) -> Any:
-    from dynaip.adapter.config import BRANCHES
-
-    if branches not in (None, *BRANCHES):
-        raise ValueError(f"--branches is image, text or both; got {branches!r}.")
-    return branches or "image"
-
-
-def _overlap(overlap: str | None) -> Any:
-    from dynaip.adapter.attention import OVERLAPS
-
-    if overlap not in (None, *OVERLAPS):
-        raise ValueError(f"--overlap is {', '.join(OVERLAPS)}; got {overlap!r}.")
-    return overlap or "sum"
-
-
 def _report(made: Sequence[tuple[Path, Settings]]) -> None:
     console = Console()
     for path, settings in made:
         console.print(f"{path}  seed {settings.seed}", highlight=False, soft_wrap=True)
     subjects = made[0][1].subjects
-    if not subjects:
+    if not subjects or len(subjects[0].coefficients) != len(LEVELS):
         return
-    table = Table("reference", "weights", "low", "mid", "high", box=None)
+    table = Table("reference", "weights", *LEVELS, box=None)
     for subject in subjects:
         source = "router" if subject.granularity is None else "by hand"
         table.add_row(subject.name, source, *(f"{value:.2f}" for value in subject.coefficients))

@@ -68,7 +68,7 @@ def train(
     from rich.console import Console
 
     from dynaip.evaluation.generation import hash_weights
-    from dynaip.miniature.recipe import STAGES, TOWERS, build_task, load_recipe
+    from dynaip.miniature.recipe import READS, STAGES, build_task, load_recipe
     from dynaip.training.config import TrainingConfig
     from dynaip.training.loop import train as run
 
@@ -81,12 +81,8 @@ def train(
         identity = {"stage": name, **{k: v for k, v in values.items() if k != "train"}}
         if start is not None:
             identity["start"] = hash_weights(start)
-        # A run does not go on over encoders that were trained anew.
-        if name in TOWERS:
-            identity["start"] = hash_weights(runs / "encoder" / "export" / TOWERS[name])
-        if name == "base":
-            made = ("encoder", *TOWERS)
-            identity["encoders"] = [hash_weights(runs / each / "export") for each in made]
+        # A run does not go on over other stages that were trained anew.
+        identity["exports"] = {each: hash_weights(runs / each / "export") for each in READS[name]}
         export = run(task, TrainingConfig.from_dict(settings), runs / name, identity=identity)
         Console().print(f"Stage {name}: the weights are in {export}.")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynaip.apps.cli.loading import adapter_location, miniature_folder
+from dynaip.apps.cli.loading import Offload, adapter_location, miniature_folder
 from dynaip.apps.cli.subjects import read_subjects
 from dynaip.apps.cli.targets import prepare_target, target
 
@@ -38,6 +38,7 @@ def run(
     adapter: Annotated[
         str | None, typer.Option(help="The adapter, where it is not the model's own.")
     ] = None,
+    offload: Offload = False,
     out: Annotated[Path, typer.Option(help="A folder, or a PNG file.")] = Path("out"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -50,6 +51,11 @@ def run(
     settings = read_settings(picture)
     if _is_changed(picture):
         typer.echo(f"{picture} was changed since it was signed; so may be its settings.", err=True)
+    if not settings.subjects and (reference or adapter):
+        raise ValueError(
+            "--reference and --adapter are about references, and this picture has none; leave "
+            "them out."
+        )
     places = [picture.parent, Path()] if reference is None else [*reference, picture.parent]
     references = find_references(settings.subjects, places)
     masks = _find_masks(settings.subjects, places)
@@ -74,6 +80,7 @@ def run(
         size={"height": settings.height, "width": settings.width},
         model=model,
         adapter=location,
+        offload=offload,
     )
     with contextlib.closing(draw_pictures(job)) as pictures:
         made, described = next(pictures)

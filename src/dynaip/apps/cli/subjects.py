@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynaip.adapter.choices import check_granularity, check_window
+from dynaip.pipeline.strength import check_scale
+
 if TYPE_CHECKING:
     from dynaip.pipeline.subject import Subject
 
@@ -30,18 +33,26 @@ def read_subjects(
     from dynaip.pictures import open_picture
 
     count = len(references)
+    weights = [parse_granularity(g) for g in _for_each("--granularity", granularities, count, None)]
+    scales = _for_each("--scale", scales, count, 1.0)
+    starts = _for_each("--start", starts, count, 0.0)
+    ends = _for_each("--end", ends, count, 1.0)
+    # Subjects check this, too, but it takes seconds to make one: most slips are told at once.
+    for scale in scales:
+        check_scale(scale)
+    for window in zip(starts, ends, strict=True):
+        check_window(*window)
     pictures = [None if path.suffix == CARD else open_picture(path) for path in references]
     options = zip(
         references,
         pictures,
-        _for_each("--scale", scales, count, 1.0),
-        [parse_granularity(g) for g in _for_each("--granularity", granularities, count, None)],
+        scales,
+        weights,
         _read_masks(masks, count),
-        _for_each("--start", starts, count, 0.0),
-        _for_each("--end", ends, count, 1.0),
+        starts,
+        ends,
         strict=True,
     )
-    # Only now, since it takes seconds: most slips are told at once.
     from dynaip.adapter.card import SubjectCard
     from dynaip.pipeline.subject import Subject
 
@@ -125,13 +136,15 @@ def parse_granularity(text: str | None) -> list[float] | None:
     """Three numbers with commas; nothing leaves them to the router.
 
     Raises:
-        ValueError: They are no numbers.
+        ValueError: They are no numbers, or not such weights.
     """
     if text is None:
         return None
     try:
-        return [float(part) for part in text.split(",")]
+        weights = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise ValueError(
             f"--granularity is three numbers with commas, such as 0.2,0.3,0.5; got {text!r}."
         ) from error
+    check_granularity(weights)
+    return weights

@@ -79,19 +79,30 @@ def train(
         config,
         folder,
         identity=identity,
-        on_log=_tell,
+        on_log=lambda row: _tell(row, len(task.adapter.config.layers)),
     )
     typer.echo(f"Stage {stage}: the adapter is in {export / 'adapter'}.")
 
 
-def _tell(row: dict[str, Any]) -> None:
-    """Answers *is the reference used?* in words, whenever it has been measured."""
-    if "used" not in row:
+def _tell(row: dict[str, Any], levels: int) -> None:
+    """Answers *is the reference used?* in words, whenever it has been measured.
+
+    Args:
+        row: Of the log.
+        levels: Among which the router divides its weight.
+    """
+    if "loss_right" not in row:
         return
-    answer = "yes" if row["used"] > 0.01 else "not yet"
+    answer = "no telling from one sample"
+    if "used" in row:
+        answer = "yes" if row["used"] > 0.01 else "not yet"
+    losses = [
+        f"{name} {row[f'loss_{name}']:.4f}"
+        for name in ("right", "wrong", "null")
+        if f"loss_{name}" in row
+    ]
     typer.echo(
-        f"step {row['step']}: loss {row['loss']:.4f}; is the reference used? {answer}: right "
-        f"{row['loss_right']:.4f}, wrong {row['loss_wrong']:.4f}, null {row['loss_null']:.4f}; "
-        f"cross-attention / own attention {row['attention_ratio']:.3f}; router entropy "
-        f"{row['router_entropy']:.3f} of {math.log(3):.3f}"
+        f"step {row['step']}: loss {row['loss']:.4f}; is the reference used? {answer}: "
+        f"{', '.join(losses)}; cross-attention / own attention {row['attention_ratio']:.3f}; "
+        f"router entropy {row['router_entropy']:.3f} of {math.log(levels):.3f}"
     )

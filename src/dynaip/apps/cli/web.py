@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dynaip.adapter.choices import LEVELS
 from dynaip.apps.cli.errors import EXIT_CODE
 from dynaip.apps.cli.loading import (
     Adapter,
     Model,
+    Offload,
     adapter_location,
     load_adapter,
     load_model,
@@ -22,7 +24,7 @@ from dynaip.apps.cli.loading import (
 )
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from dynaip.apps.web.server import Server
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -35,15 +37,14 @@ def web(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 7860,
     waiting: Annotated[int, typer.Option(min=1, help="Jobs that may wait.")] = 16,
+    offload: Offload = False,
 ) -> None:
     """Open the page: subjects, layout, comparisons; and an API like OpenAI's for images."""
     if not all(map(importlib.util.find_spec, ("fastapi", "uvicorn", "python_multipart"))):
         raise ValueError("The page needs the extra web: install dynaip[web].")
-    import uvicorn
-
     location = adapter_location(adapter, model)
     with _listen(host, port) as listener:
-        app = _load(model, location, waiting, host)
+        server = _load(model, location, waiting, host, offload)
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"Open http://{shown}:{port} (Ctrl-C ends it).", err=True)
         if host not in LOOPBACK:
@@ -51,23 +52,28 @@ def web(
                 "Everybody who reaches this address can use it; there is no login.", err=True
             )
         with contextlib.suppress(KeyboardInterrupt):
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
             server.handle_exit = _end_in_two(server.handle_exit)
             server.run([listener])
 
 
-def _load(model: str | None, adapter: str, waiting: int, host: str) -> FastAPI:
+def _load(model: str | None, adapter: str, waiting: int, host: str, offload: bool) -> Server:
     weights = load_adapter(adapter)
-    pipe = load_model(model)
+    if weights.levels != len(LEVELS):
+        raise ValueError(
+            f"The page is about {', '.join(LEVELS)}, the levels of a reference, and the adapter "
+            f"{adapter} has no such three; use `dynaip generate`."
+        )
+    pipe = load_model(model, offload)
     from dynaip.apps.web.drawing import Pencil
-    from dynaip.apps.web.server import make_app
+    from dynaip.apps.web.server import Server, make_app
     from dynaip.apps.web.studio import Studio
     from dynaip.pipeline.provenance import Origin
 
-    personal = weights.to(pipe.device, pipe.dtype).attach(pipe)
-    pencil = Pencil(personal, Origin.read(model or miniature_folder(), adapter))
+    personal = weights.to(pipe.device, pipe.dtype).attach(pipe, offload=offload)
+    origin = Origin.read(model or miniature_folder(), adapter)
+    studio = Studio(Pencil(personal, origin, previews=not offload), waiting)
     names = () if host in LOOPBACK else (host, socket.gethostname())
-    return make_app(Studio(pencil, waiting), hosts=names)
+    return Server(make_app(studio, hosts=names), studio, log_level="warning")
 
 
 def _end_in_two(end: Callable[..., None]) -> Callable[..., None]:

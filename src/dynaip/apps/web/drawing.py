@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import secrets
 import time
@@ -67,10 +68,16 @@ class Pencil:
     Args:
         personal: The pipeline with its adapter.
         origin: How it is called.
+        previews: Whether it looks ahead. Where the model is offloaded, each look would move the
+            transformer away and back.
     """
 
-    def __init__(self, personal: PersonalPipeline, origin: provenance.Origin) -> None:
-        self.personal, self.origin = personal, origin
+    def __init__(
+        self, personal: PersonalPipeline, origin: provenance.Origin, previews: bool = True
+    ) -> None:
+        self.personal, self.origin, self.previews = personal, origin, previews
+        # A tokenizer keeps its last call's padding; the pipeline's may be at work meanwhile.
+        self._counter = copy.deepcopy(personal.pipe.tokenizer_2)
 
     @property
     def reference_size(self) -> int:
@@ -90,9 +97,9 @@ class Pencil:
         return height, width
 
     def counted_tokens(self, prompt: str) -> int | None:
-        """How many tokens of a prompt count, where they do not all."""
+        """How many tokens of a prompt count, where they do not all; also while one is drawn."""
         most = default_arguments(self.personal.pipe)["max_sequence_length"]
-        tokens = self.personal.pipe.tokenizer_2(prompt, verbose=False).input_ids
+        tokens = self._counter(prompt, verbose=False).input_ids
         return most if len(tokens) > most else None
 
     def draw(self, take: Take, on_step: Callable[[Image.Image | None], Any]) -> Made:
@@ -110,22 +117,26 @@ class Pencil:
         preview = Preview(self.personal.pipe, height, width)
 
         def advance(_: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> Any:
-            on_step(preview.after(step, tensors["latents"]))
+            on_step(preview.after(step, tensors["latents"]) if self.previews else None)
             return tensors
 
-        images, coefficients = self.personal(
-            order.prompt,
-            subjects=[each.subject for each in order.cast],
-            branches=order.branches,
-            overlap=order.overlap,
-            num_inference_steps=order.steps,
-            guidance_scale=order.guidance,
-            height=height,
-            width=width,
-            generator=torch.Generator().manual_seed(order.seed),
-            callback_on_step_end=advance,
-            return_dict=False,
-        )
+        try:
+            images, coefficients = self.personal(
+                order.prompt,
+                subjects=[each.subject for each in order.cast],
+                branches=order.branches,
+                overlap=order.overlap,
+                num_inference_steps=order.steps,
+                guidance_scale=order.guidance,
+                height=height,
+                width=width,
+                generator=torch.Generator().manual_seed(order.seed),
+                callback_on_step_end=advance,
+                return_dict=False,
+            )
+        finally:
+            # One that is stopped would leave an offloaded model's parts on the device.
+            self.personal.pipe.maybe_free_model_hooks()
         settings = self._describe(order, images[0], coefficients)
         png = provenance.encode_picture(images[0], settings)
         return Made(take=take, settings=settings, png=png, seconds=time.monotonic() - start)

@@ -30,7 +30,7 @@ IGNORED = frozenset(
 )
 # diffusers' names for ours.
 OURS = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
-WHOLE = ("n", "seed", "steps", "num_inference_steps")
+WHOLE = ("n", "seed", "steps", "num_inference_steps", "width", "height")
 NUMBERS = ("guidance", "guidance_scale")
 LOOK_EVERY = 0.1  # seconds
 
@@ -132,9 +132,11 @@ def _read_entries(text: str, count: int) -> list[dict[str, Any]]:
 
 
 def _read_field(name: str, value: Any) -> Any:
-    """Forms hold text only; numbers are told by their names."""
+    """Forms hold text only; numbers and the one boolean are told by their names."""
     if not isinstance(value, str):
         raise OrderError(f"`{name}` is no file.", name)
+    if name == "stream":
+        return value.lower() != "false"
     try:
         if name in WHOLE:
             return int(value)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
@@ -28,6 +30,25 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+
+class Server(uvicorn.Server):
+    """Serves the application; at its end it stops the jobs before it waits for who asked for them.
+
+    Args:
+        app: The application.
+        studio: Its studio.
+        **options: See `uvicorn.Config`.
+    """
+
+    def __init__(self, app: FastAPI, studio: Studio, **options: Any) -> None:
+        super().__init__(uvicorn.Config(app, **options))
+        self._studio = studio
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server`, which would let a request wait for its last picture."""
+        self._studio.stop()
+        await super().shutdown(sockets)
 
 
 def make_app(studio: Studio, limits: Limits | None = None, hosts: tuple[str, ...] = ()) -> FastAPI:

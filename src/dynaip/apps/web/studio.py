@@ -12,8 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
+from dynaip.apps.cli.errors import MEMORY_FULL, is_memory_full
 from dynaip.apps.web.drawing import Made, Pencil, Stopped
 from dynaip.apps.web.takes import Take
 
@@ -83,7 +82,7 @@ class Studio:
     """Takes jobs from any thread and makes them in its own.
 
     Args:
-        pencil: What draws; from now on it is used by the studio's threads alone.
+        pencil: What draws; from now on its model is used by the studio's threads alone.
         waiting: Jobs that may wait, besides the one at work.
         patience: Seconds after which a job is dropped that nobody asks for.
         kept: Finished pictures that are kept for who asks for them.
@@ -100,7 +99,8 @@ class Studio:
         self._jobs: collections.OrderedDict[str, Job] = collections.OrderedDict()
         self._line: collections.deque[Job] = collections.deque()
         self._at_work: Job | None = None
-        self._lock = threading.RLock()  # of the three above
+        self._stopped = False
+        self._lock = threading.RLock()  # of the four above
         self._worker = ThreadPoolExecutor(1, "studio")
         # Who holds this uses the model. The worker gives it up between two steps, when asked.
         self._model = threading.Condition()
@@ -123,6 +123,9 @@ class Studio:
                     "Too many pictures are waiting already; try again in a few seconds."
                 )
             self._jobs[job.key] = job
+            if self._stopped:
+                job.finish("cancelled")
+                return job
             self._line.append(job)
             self._forget()
             self._start_next()
@@ -177,10 +180,16 @@ class Studio:
         """
         return self._ask(self._worker, self._use, use)
 
+    def stop(self) -> None:
+        """Stops the job at work and those that wait; what still comes is cancelled at once."""
+        with self._lock:
+            self._stopped = True
+            for job in self._jobs.values():
+                self.cancel(job)
+
     def close(self) -> None:
-        """Stops the job at work and those that wait, and ends the threads."""
-        for job in tuple(self._jobs.values()):
-            self.cancel(job)
+        """Stops, and ends the threads."""
+        self.stop()
         self._glances.shutdown(cancel_futures=True)
         self._worker.shutdown(cancel_futures=True)
         self.pencil.personal.detach()
@@ -265,7 +274,7 @@ def _outcome(work: Future[None]) -> tuple[str, str | None]:
         return "done", None
     if isinstance(error, ValueError):
         return "refused", " ".join(str(error).split())
-    if isinstance(error, torch.OutOfMemoryError):
-        return "failed", "The memory is full; ask for a smaller picture."
+    if is_memory_full(error):
+        return "failed", MEMORY_FULL
     log.error("A picture could not be made.", exc_info=error)
     return "failed", "The model failed; the server's log says why."

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dynaip.evaluation.benchmarks.manifest import Case, CaseSubject, Manifest
 from dynaip.evaluation.benchmarks.results import Method, Results, ResultsError
-from dynaip.pictures import ENDINGS, open_picture
+from dynaip.pictures import ENDINGS, on_white, open_picture
 from dynaip.pipeline.provenance import write_png
 
 # Folder of a category, and what its ids begin with.
@@ -102,7 +102,7 @@ def import_samples(
             continue
         sources = folders[collection].glob(f"{prompt}_{number}.*")
         for source in sorted(file for file in sources if file.suffix.lower() in ENDINGS)[:1]:
-            write_png(open_picture(source).convert("RGB"), path)
+            write_png(on_white(open_picture(source)), path)
             if on_picture is not None:
                 on_picture()
     if not results.pictures():

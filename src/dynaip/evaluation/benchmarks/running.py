@@ -15,7 +15,7 @@ from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
-from dynaip.evaluation.generation import hash_weights
+from dynaip.evaluation.generation import hash_base
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.placing import write_box
@@ -70,7 +70,7 @@ class Way:
             settings = {k: v for k, v in settings.items() if k not in OF_REFERENCES}
         weights = {}
         if Path(self.model).is_dir():
-            weights["transformer"] = hash_weights(Path(self.model) / "transformer")
+            weights["base"] = hash_base(Path(self.model))
         if origin.adapter_sha256:
             weights["adapter"] = origin.adapter_sha256
         return Method(name=name, settings=settings, weights=weights)

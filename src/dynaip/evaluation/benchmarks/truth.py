@@ -170,8 +170,8 @@ def score_truth(
 
     Under the ceilings' protocol, so that reports make Table 1's rows of them: `cp`, for each
     subject, over its concept; `pf`, for each picture, over what the prompt says, which is the
-    category of each subject in its place, and the scene if it is named. Each factor by itself is a
-    metric, `truth-<factor>`.
+    category of each subject in its place, and the scene if it is named. Where nothing of that is
+    measurable, the row says so. Each factor by itself is a metric, `truth-<factor>`.
 
     Args:
         results: Pictures of a rendered benchmark.
@@ -192,9 +192,9 @@ def score_truth(
             yield _row(wanted, measure, [right], scorer, "metric", question.subject, details)
         for index in range(len(wanted.case.subjects)):
             concept = [pair for pair in read if pair[0].subject == index]
-            yield from _judgement(wanted, "cp", concept, scorer, ceilings.protocol, index)
+            yield _judgement(wanted, "cp", concept, scorer, ceilings.protocol, index)
         prompted = [pair for pair in read if pair[0].factor in ("category", "scene")]
-        yield from _judgement(wanted, "pf", prompted, scorer, ceilings.protocol, None)
+        yield _judgement(wanted, "pf", prompted, scorer, ceilings.protocol, None)
         if on_picture is not None:
             on_picture()
 
@@ -211,12 +211,11 @@ def _judgement(
     scorer: str,
     protocol: str,
     subject: int | None,
-) -> Iterator[ScoreRow]:
-    """A row over several questions; none where nothing could be asked."""
-    if read:
-        details = {"factors": [question.factor for question, _ in read]}
-        rights = [right for _, right in read]
-        yield _row(wanted, measure, rights, scorer, protocol, subject, details)
+) -> ScoreRow:
+    """A row over several questions, without a score where nothing could be asked."""
+    details = {"factors": [question.factor for question, _ in read]}
+    rights = [right for _, right in read]
+    return _row(wanted, measure, rights, scorer, protocol, subject, details)
 
 
 def _row(
@@ -234,8 +233,8 @@ def _row(
         measure=measure,
         scorer=scorer,
         protocol=protocol,
-        status="ok",
-        score=float(np.mean(rights)),
+        status="ok" if rights else "not_asked",
+        score=float(np.mean(rights)) if rights else None,
         scale=(0.0, 1.0),
         subject=subject,
         details=details,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool
 
-from dynaip.evaluation.benchmarks.results import Wanted
-from dynaip.evaluation.comparison.judged import Judged, Scores, cluster
+from dynaip.evaluation.comparison.judged import Judged, Scores
+from dynaip.evaluation.comparison.paired import Tested
 from dynaip.evaluation.scores import COMPLETE
 from dynaip.evaluation.statistics import (
     Comparison,
@@ -90,7 +89,7 @@ def _mean(scores: Scores, clusters: np.ndarray) -> Estimated:
     if not scores.asked.any():
         return None
     if not is_covered(scores):
-        return Bounds(*(float(end.mean()) for end in scores.ends()))
+        return Bounds(*(float(np.nanmean(end)) for end in scores.ends()))
     return cluster_bootstrap_mean(scores.panel(), clusters)
 
 
@@ -98,9 +97,8 @@ def _product(cp: Scores, pf: Scores, clusters: np.ndarray) -> Estimated:
     if not (cp.asked.any() and pf.asked.any()):
         return None
     if not is_covered(cp, pf):
-        return Bounds(
-            *(float(a.mean() * b.mean()) for a, b in zip(cp.ends(), pf.ends(), strict=True))
-        )
+        ends = zip(cp.ends(), pf.ends(), strict=True)
+        return Bounds(*(float(np.nanmean(a) * np.nanmean(b)) for a, b in ends))
     columns = product_columns(cp.panel(), pf.panel())
     return cluster_bootstrap(columns, clusters, product_of_ratios)
 
@@ -109,70 +107,9 @@ def _mean_of_products(cp: Scores, pf: Scores, clusters: np.ndarray) -> Estimated
     if not (cp.asked.any() and pf.asked.any()):
         return None
     if not is_covered(cp, pf):
-        return Bounds(*(float((a * b).mean()) for a, b in zip(cp.ends(), pf.ends(), strict=True)))
+        ends = zip(cp.ends(), pf.ends(), strict=True)
+        return Bounds(*(float(np.nanmean(a * b)) for a, b in ends))
     return cluster_bootstrap_mean(cp.panel() * pf.panel(), clusters)
-
-
-class Tested(NamedTuple):
-    """One measure of one method against the chosen one, on so many pictures and clusters."""
-
-    measure: str
-    comparison: Comparison
-    pictures: int
-    clusters: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One metric of one method.
-
-    Attributes:
-        values: One for each picture that has one.
-        pictures: These pictures.
-        asked: How many of the method's pictures should have one.
-    """
-
-    values: Float[np.ndarray, " b"]
-    pictures: tuple[Wanted, ...]
-    asked: int
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether enough of the values are there for a mean."""
-        return len(self.values) >= COMPLETE * self.asked
-
-    def mean(self) -> Interval | None:
-        """Over the pictures; nothing where some are missing."""
-        if not self.is_complete:
-            return None
-        return cluster_bootstrap_mean(self.values, _clusters(self.pictures))
-
-    def tested(self, name: str, other: Metric) -> Tested | None:
-        """This one minus another method's, paired by picture; nothing where either is incomplete.
-
-        Args:
-            name: Of the metric.
-            other: The other method's.
-        """
-        theirs = {
-            (p.case.id, p.picture): v for p, v in zip(other.pictures, other.values, strict=True)
-        }
-        shared = [
-            (value, theirs[picture.case.id, picture.picture], picture)
-            for picture, value in zip(self.pictures, self.values, strict=True)
-            if (picture.case.id, picture.picture) in theirs
-        ]
-        if not shared or not (self.is_complete and other.is_complete):
-            return None
-        own, others, pictures = zip(*shared, strict=True)
-        clusters = _clusters(pictures)
-        first, second = (mean_columns(np.array(values)) for values in (own, others))
-        comparison = compare(first, second, clusters, ratio)
-        return Tested(name, comparison, len(shared), len(set(clusters)))
-
-
-def _clusters(pictures: Sequence[Wanted]) -> Shaped[np.ndarray, " b"]:
-    return np.array([cluster(picture) for picture in pictures])
 
 
 def compared(
@@ -190,20 +127,20 @@ def compared(
     Returns:
         Nothing where no judge saw both, or a method's coverage allows no mean.
     """
-    judges = [judge for judge in method.judges if judge in chosen.judges]
     ours = {(case.id, number): index for index, (case, number, _) in enumerate(chosen.pictures)}
     pairs = [
         (index, ours[case.id, number])
         for index, (case, number, _) in enumerate(method.pictures)
         if rows[index] and (case.id, number) in ours
     ]
-    if not (pairs and judges):
+    if not pairs:
         return []
     their_rows, our_rows = map(np.array, zip(*pairs, strict=True))
-    theirs, own = (
-        [scores[among].by(*map(side.judges.index, judges)) for scores in (side.cp, side.pf)]
-        for side, among in ((method, their_rows), (chosen, our_rows))
-    )
+    measured = [
+        _by_same_judges((method.judges, theirs[their_rows]), (chosen.judges, own[our_rows]))
+        for theirs, own in ((method.cp, chosen.cp), (method.pf, chosen.pf))
+    ]
+    theirs, own = zip(*measured, strict=True)
     clusters = method.clusters[their_rows]
     found = []
     for name, measures in (("CP", [0]), ("PF", [1]), ("CP·PF", [0, 1])):
@@ -216,6 +153,13 @@ def compared(
         counts = int(there.sum()), len(set(clusters[there]))
         found.append(Tested(name, comparison, *counts))
     return found
+
+
+def _by_same_judges(*sides: tuple[Sequence[str], Scores]) -> list[Scores]:
+    """One measure of both methods, by the judges that were asked for it on both."""
+    asked = [{names[index] for index in scores.judges()} for names, scores in sides]
+    shared = sorted(set.intersection(*asked))
+    return [scores.by(*map(names.index, shared)) for names, scores in sides]
 
 
 def _compare(

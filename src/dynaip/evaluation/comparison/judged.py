@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from dynaip.evaluation.benchmarks.results import Results, Wanted
+from dynaip.evaluation.judges.protocols import PROTOCOLS
 from dynaip.evaluation.scores import ScoreRow, final_scores
 
 # Scores of metrics stand in the same files; they are no judgements.
@@ -31,7 +32,8 @@ class Scores:
         values: Not-a-number where a subject has no score.
         low: With 0 for every score that is missing.
         high: With 1 for every score that is missing.
-        asked: Scores that there should be; 0 where the judge was not asked for this measure.
+        asked: Scores that there should be; 0 where the judge was not asked for this measure, or
+            knew nothing to ask about a picture.
         scored: Scores that there are.
     """
 
@@ -57,8 +59,12 @@ class Scores:
         """Share of the scores that there should be; not-a-number where none was asked for."""
         return float(self.scored.sum() / asked) if (asked := self.asked.sum()) else float("nan")
 
+    def judges(self) -> list[int]:
+        """Columns of the judges that were asked for it at all."""
+        return np.flatnonzero(np.any(self.asked, axis=0)).tolist()
+
     def panel(self) -> Float[np.ndarray, " b"]:
-        """Mean over the judges that were asked; not-a-number where one of them gave no score."""
+        """Mean over the judges that were asked; not-a-number if one gave no score, or none was."""
         return _over_judges(self.values, self.asked)
 
     def ends(self) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"]]:
@@ -69,8 +75,9 @@ class Scores:
 def _over_judges(
     part: Float[np.ndarray, "b judges"], asked: Int[np.ndarray, "b judges"]
 ) -> Float[np.ndarray, " b"]:
-    judges = asked.any(axis=0)
-    return part[:, judges].mean(axis=1) if judges.any() else np.full(len(part), np.nan)
+    there = asked > 0
+    with np.errstate(invalid="ignore"):
+        return np.where(there, part, 0.0).sum(axis=1) / there.sum(axis=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,28 +145,34 @@ def _judged(
         pictures=pictures,
         cp=_scores(pictures, judges, [row for row in final if row.measure == "cp"]),
         pf=_scores(pictures, judges, [row for row in final if row.measure == "pf"]),
-        failures=Counter(row.status for row in final if row.status != "ok"),
+        failures=Counter(row.status for row in final if row.status not in ("ok", "not_asked")),
     )
 
 
 def _scores(pictures: Sequence[Wanted], judges: Sequence[str], rows: Sequence[ScoreRow]) -> Scores:
-    repeats = {
-        judge: 1 + max((row.repeat for row in rows if row.scorer == judge), default=-1)
-        for judge in judges
-    }
+    repeats = {judge: _repeats([row for row in rows if row.scorer == judge]) for judge in judges}
     found = {
         (row.scorer, row.case, row.picture, row.subject or 0, row.repeat): row.share for row in rows
+    }
+    unasked = {
+        (row.scorer, row.case, row.picture, row.subject or 0)
+        for row in rows
+        if row.status == "not_asked"
     }
     per_subject = any(row.measure == "cp" for row in rows)
     parts = np.zeros((5, len(pictures), len(judges)))
     for column, judge in enumerate(judges):
         for line, (case, number, _) in enumerate(pictures):
-            subjects = len(case.subjects) if per_subject else 1
-            grid = [
-                [found.get((judge, case.id, number, s, r), np.nan) for r in range(repeats[judge])]
-                for s in range(subjects)
+            subjects = [
+                (judge, case.id, number, index)
+                for index in range(len(case.subjects) if per_subject else 1)
             ]
-            parts[:, line, column] = _summary(np.array(grid).reshape(subjects, repeats[judge]))
+            grid = [
+                [found.get((*subject, repeat), np.nan) for repeat in range(repeats[judge])]
+                for subject in subjects
+                if subject not in unasked
+            ]
+            parts[:, line, column] = _summary(np.array(grid).reshape(len(grid), repeats[judge]))
     return Scores(
         values=parts[0],
         low=parts[1],
@@ -167,6 +180,15 @@ def _scores(pictures: Sequence[Wanted], judges: Sequence[str], rows: Sequence[Sc
         asked=parts[3].astype(int),
         scored=parts[4].astype(int),
     )
+
+
+def _repeats(rows: Sequence[ScoreRow]) -> int:
+    """How often a judge was to be asked: as its protocol says, though it may have stopped before.
+
+    Not at all where it has no row; then it was not asked for this measure.
+    """
+    said = (PROTOCOLS[row.protocol].repeats for row in rows[:1] if row.protocol in PROTOCOLS)
+    return max([0, *said, *(row.repeat + 1 for row in rows)])
 
 
 def _summary(grid: Float[np.ndarray, "subjects repeats"]) -> tuple[float, float, float, int, int]:
@@ -179,23 +201,3 @@ def _summary(grid: Float[np.ndarray, "subjects repeats"]) -> tuple[float, float,
         value = np.mean([row[seen].mean() for row, seen in zip(grid, there, strict=True)])
     low, high = (np.where(there, grid, end).mean() for end in (0.0, 1.0))
     return float(value), float(low), float(high), grid.size, int(there.sum())
-
-
-def metric_means(
-    results: Results, rows: Sequence[ScoreRow]
-) -> Mapping[str, tuple[Float[np.ndarray, " b"], list[Wanted]]]:
-    """Each metric's value of each picture that has one, mean over its subjects."""
-    wanted = {(picture.case.id, picture.picture): picture for picture in results.wanted()}
-    values: dict[str, dict[tuple[str, int], list[float]]] = {}
-    metrics = [row for row in rows if row.protocol == METRIC]
-    for row in final_scores(metrics).values():
-        if row.score is not None:
-            of_picture = values.setdefault(row.measure, {})
-            of_picture.setdefault((row.case, row.picture), []).append(row.score)
-    return {
-        measure: (
-            np.array([np.mean(scores) for scores in of_picture.values()]),
-            [wanted[key] for key in of_picture],
-        )
-        for measure, of_picture in values.items()
-    }

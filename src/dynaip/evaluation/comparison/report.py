@@ -14,16 +14,16 @@ from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Wanted
 from dynaip.evaluation.comparison.estimates import (
     Estimates,
-    Metric,
-    Tested,
     compared,
     estimates,
 )
-from dynaip.evaluation.comparison.judged import Judged, judged, metric_means
+from dynaip.evaluation.comparison.judged import Judged, judged
+from dynaip.evaluation.comparison.measured import metric_table, metric_test_table
+from dynaip.evaluation.comparison.paired import paired_table
 from dynaip.evaluation.comparison.self_test import self_test_table
 from dynaip.evaluation.comparison.sources import Source
 from dynaip.evaluation.scores import COMPLETE
-from dynaip.evaluation.statistics import Interval, holm
+from dynaip.evaluation.statistics import Interval
 from dynaip.evaluation.tables import Cell, Table
 
 MEASURES = ("CP", "PF", "CP·PF", "mean of products")
@@ -52,11 +52,8 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
     if not any(source.rows for source in sources):
         raise ValueError("None of the folders holds a score; run `dynaip judge` on them first.")
     _check_questions(sources)
-    by_protocol: dict[str, list[Judged]] = {}
-    for source in sources:
-        for method in judged(source.results, source.rows):
-            by_protocol.setdefault(method.protocol, []).append(method)
-    tables = [table for group in by_protocol.values() for table in judged_tables(group, against)]
+    groups = _by_protocol(sources).values()
+    tables = [table for group in groups for table in judged_tables(group, against)]
     others = (metric_table(sources), metric_test_table(sources, against), self_test_table(sources))
     tables += [table for table in others if table.rows]
     silent = [
@@ -157,6 +154,13 @@ def _panel_notes(methods: Sequence[Judged]) -> list[str]:
     if len({method.judges for method in methods}) > 1:
         listed = "; ".join(f"{method.name} by {', '.join(method.judges)}" for method in methods)
         notes.append(f"Not all were judged by the same judges ({listed}): see each judge apart.")
+    notes += [
+        f"{judge} has not judged the {name} of {method.name}: it stopped before, or was not asked."
+        for method in methods
+        for name, scores in (("CP", method.cp), ("PF", method.pf))
+        for index, judge in enumerate(method.judges)
+        if index not in scores.judges()
+    ]
     if not {method.name for method in methods} & set(BASELINES.values()):
         notes.append(
             "The ends of the scale are missing: a copy of the reference has a high CP, too "
@@ -243,146 +247,36 @@ def _group_table(
 
 def _test_table(others: Sequence[Judged], chosen: Judged) -> Table:
     found = [
-        (method.name, setting, tested)
+        ((method.name, setting), tested)
         for method in others
         for setting, several in SETTINGS.items()
         for tested in compared(method, chosen, _in_setting(method, several))
     ]
-    adjusted = holm([tested.comparison.p for _, _, tested in found])
-    return Table(
-        title=f"Against {chosen.name} ({chosen.protocol})",
-        columns=("method", "setting", *_TEST_COLUMNS),
-        rows=tuple(
-            (name, setting, *_test_cells(tested, p))
-            for (name, setting, tested), p in zip(found, adjusted, strict=True)
-        ),
-        notes=_test_notes(chosen.name, [tested for _, _, tested in found]),
-    )
-
-
-_TEST_COLUMNS = ("measure", "difference", "p", "p, Holm", "detectable", "pictures", "clusters")
-
-
-def _test_cells(tested: Tested, adjusted: float) -> tuple[Cell, ...]:
-    found = tested.comparison
-    # Where nothing varies, the sample says nothing of what it could have found.
-    detectable = found.detectable or None
-    return (
-        tested.measure,
-        found.difference,
-        found.p,
-        adjusted,
-        detectable,
-        tested.pictures,
-        tested.clusters,
-    )
-
-
-def _test_notes(chosen: str, tests: Sequence[Tested]) -> tuple[str, ...]:
-    notes = [
-        f"Each method minus {chosen}, on pictures that both have scores of, by the judges that "
-        "both have. p is of sign flips over clusters: subjects, or tuples of them. Holm's "
-        "adjustment is over all rows.",
-        "Detectable: the smallest true difference that such a sample finds at 5 %, tested by "
-        "itself, in four of five cases.",
-    ]
-    fewest = min((tested.clusters for tested in tests), default=0)
-    least = 2 * 0.5**fewest
-    if tests and least * len(tests) > 0.05:
-        notes.append(
-            f"Flips of {fewest} clusters give no p under {least:.3g}, and Holm's over {len(tests)} "
-            f"rows may be {min(1.0, least * len(tests)):.3g} even for the clearest difference: "
-            "ask for more subjects."
-        )
-    return tuple(notes)
-
-
-def metric_table(sources: Sequence[Source]) -> Table:
-    """Mean of each metric of each method, as measured; none where a method lacks pictures."""
-    found = _metrics(sources)
-    measures = sorted({measure for measured in found.values() for measure in measured})
-    rows = []
-    for name, measured in found.items():
-        cells = [measured[m].mean() if m in measured else None for m in measures]
-        if measured:
-            rows.append((name, *cells, max(len(each.values) for each in measured.values())))
-    lacking = [
-        f"{name} lacks {each.asked - len(each.values)} of {each.asked} values of {measure}; a mean "
-        "over those that it has would reward leaving failures out."
-        for name, measured in found.items()
-        for measure, each in measured.items()
-        if not each.is_complete
-    ]
-    return Table(
-        title="Metrics",
-        columns=("method", *measures, "pictures"),
-        rows=tuple(rows),
-        notes=(
-            "Intervals are of 95 %, by a bootstrap over subjects, or over tuples of them.",
-            "Both ends of a scale are answers like any other: `dynaip bench baseline copy` and "
-            "`real`.",
-            *lacking,
-        ),
-    )
-
-
-def metric_test_table(sources: Sequence[Source], against: str | None = None) -> Table:
-    """Each metric of each method against the chosen one's, on the pictures that both have."""
-    found = {name: measured for name, measured in _metrics(sources).items() if measured}
-    chosen = against if against in found else next(iter(found), "")
-    tests: list[tuple[str, Tested]] = []
-    for name, measured in found.items():
-        ours = found[chosen]
-        tests += [
-            (name, tested)
-            for measure, each in measured.items()
-            if name != chosen
-            and measure in ours
-            and (tested := each.tested(measure, ours[measure]))
-        ]
-    adjusted = holm([tested.comparison.p for _, tested in tests])
-    return Table(
-        title=f"Metrics against {chosen}",
-        columns=("method", *_TEST_COLUMNS),
-        rows=tuple(
-            (name, *_test_cells(tested, p))
-            for (name, tested), p in zip(tests, adjusted, strict=True)
-        ),
-        notes=_test_notes(chosen, [tested for _, tested in tests]),
-    )
-
-
-def _metrics(sources: Sequence[Source]) -> dict[str, dict[str, Metric]]:
-    """Every metric by method. What any method's pictures were measured for, all are asked for."""
-    means = {s.results.method.name: metric_means(s.results, s.rows) for s in sources}
-    asked: dict[str, set[tuple[str, int]]] = {}
-    for measured in means.values():
-        for measure, (_, pictures) in measured.items():
-            asked.setdefault(measure, set()).update(map(_key, pictures))
-    return {
-        source.results.method.name: {
-            measure: Metric(
-                values=values,
-                pictures=tuple(pictures),
-                asked=len(asked[measure] & set(map(_key, source.results.wanted()))),
-            )
-            for measure, (values, pictures) in means[source.results.method.name].items()
-        }
-        for source in sources
-    }
-
-
-def _key(picture: Wanted) -> tuple[str, int]:
-    return picture.case.id, picture.picture
+    title = f"Against {chosen.name} ({chosen.protocol})"
+    return paired_table(title, chosen.name, ["method", "setting"], found)
 
 
 def trade_offs(sources: Sequence[Source]) -> dict[str, list[tuple[str, Interval, Interval]]]:
-    """CP and PF with their intervals of each method, by setting; only where both have a mean."""
-    panels: dict[str, list[tuple[str, Interval, Interval]]] = {setting: [] for setting in SETTINGS}
-    for source in sources:
-        for method in judged(source.results, source.rows):
-            for setting, points in panels.items():
-                found = estimates(method, _in_setting(method, SETTINGS[setting]))
+    """CP and PF with their intervals of each method; only where both have a mean.
+
+    Returns:
+        By protocol and setting, as the tables name them.
+    """
+    panels: dict[str, list[tuple[str, Interval, Interval]]] = {}
+    for protocol, methods in _by_protocol(sources).items():
+        for setting, several in SETTINGS.items():
+            points = panels.setdefault(f"{setting} ({protocol})", [])
+            for method in methods:
+                found = estimates(method, _in_setting(method, several))
                 if found and isinstance(found.cp, Interval) and isinstance(found.pf, Interval):
                     points.append((method.name, found.cp, found.pf))
     return panels
+
+
+def _by_protocol(sources: Sequence[Source]) -> dict[str, list[Judged]]:
+    """The methods that each protocol has judged; what different ones say cannot be compared."""
+    found: dict[str, list[Judged]] = {}
+    for source in sources:
+        for method in judged(source.results, source.rows):
+            found.setdefault(method.protocol, []).append(method)
+    return found

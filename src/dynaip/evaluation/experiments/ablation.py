@@ -14,19 +14,27 @@ from dynaip.evaluation.experiments.table import samples
 from dynaip.evaluation.generation import Use
 
 WAY = {"image": Use()}
+MARK = "-seed"  # between a design's name and another training's seed, as `dynaip train` has it
+
+
+def design_of(variant: str) -> str:
+    """What a training was of: `add` of `add-seed2`."""
+    return variant.partition(MARK)[0]
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """What each variant's pictures keep on image rows, and what its references tell by the loss.
 
-    All are compared with the first. A last row holds the first pictures.
+    All are compared with the first; of each design one training is asked, the recipe's own seed. A
+    last row holds the first pictures.
 
     Raises:
         ValueError: There are no variants.
     """
     if not laboratory.variants:
         raise ValueError("The ablation needs adapters that were trained alike.")
-    alike = dataclasses.replace(laboratory, adapters=laboratory.variants)
+    once = {name: path for name, path in laboratory.variants.items() if design_of(name) == name}
+    alike = dataclasses.replace(laboratory, adapters=once)
     yield alike.base_row()
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)

@@ -21,7 +21,7 @@ from dynaip.evaluation.figures import Reading
 from dynaip.evaluation.generation import Generator, Request, Use
 from dynaip.evaluation.miniature import Trial, read
 from dynaip.evaluation.statistics import cluster_bootstrap_mean
-from dynaip.evaluation.truth.leakage import Intervention, arrivals, transfer
+from dynaip.evaluation.truth.leakage import Intervention, arrivals, transfer, transfer_score
 from dynaip.evaluation.truth.references import copy_source
 from dynaip.miniature.toyland import FACTORS, Spec, segment
 from dynaip.miniature.toyland.spec import KIND_OF
@@ -141,7 +141,7 @@ def transfer_matrix(laboratory: Laboratory, name: Branches, way: Generator) -> R
             for change in interventions
         },
         "readable": sorted(laboratory.readable),
-        "dts": found.score(CONCEPT_FACTORS, laboratory.readable),
+        "dts": list(transfer_score(interventions, CONCEPT_FACTORS, laboratory.readable)),
     }
 
 

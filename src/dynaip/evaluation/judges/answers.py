@@ -11,12 +11,19 @@ from dynaip.evaluation.scores import Status
 
 Reading = Literal["tolerant", "faithful"]
 
-# "Score: 3", "**Score:** 3", "score = [3]", "Score: Good (3)"; a fraction or a range, "3/4",
-# "3 out of 4", "3-4" or "3 to 4", is seen whole.
+# "Score (out of 4):", which is not yet the score.
+_SCALE = r"(?:[\s*_]*\([^()]*(?:of|to|[-–/])\s*\d+[^()]*\)(?=[\s*_]*[:：=]))?"
+# At the beginning of a line; further on only what the rubric asks for, "Score: ", as "a perfect
+# score is 4" says nothing of this picture.
+_HEADING = rf"^[\s>*_#`\"'-]*(?:(?:final|overall)\s+)?score(?![a-z]){_SCALE}"
+_INSIDE = rf"(?<![a-z])(?-i:Score){_SCALE}(?=[\s*_]*[:：=])"
+# "Score: 3", "**Score:** 3", "score = [3]", and with DreamBench++'s words "Score: Good (3)"; a
+# fraction or a range, "3/4", "3 out of 4", "3-4" or "3 to 4", is seen whole.
 _TOLERANT = re.compile(
-    r"(?<![a-z])score(?![a-z])[\s*_:：=\[\]()#`\"']*(?:[a-z ]{0,12}[\s*_\[(]*)?"
+    rf"(?:{_HEADING}|{_INSIDE})[\s*_:：=\[\]()#`\"']*"
+    r"(?:(?:very poor|poor|fair|good|excellent)[\s*_\[(]*)?"
     r"(-?\d+(?:[.,]\d+)?)(\s*(?:/|(?:out )?of|to|or|[-–])\s*\d+)?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 # DreamBench++'s own expression, which must match exactly once.
 _FAITHFUL = re.compile(r"(?:score|Score):\s*[a-zA-Z]*\s*(\d+)")
@@ -62,11 +69,11 @@ class Judgement(NamedTuple):
 def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> Judgement:
     """The score of an answer.
 
-    The tolerant reading takes the last score and sees through Markdown and brackets, but guesses
-    nothing: a fraction, a range, or a number off the scale, is out of range. The faithful reading
-    is that of DreamBench++; it cannot see fractions, and does not forgive a second mention. A
-    number on which the longest answer ended may have been about to go on, as a 1 to 10: that is
-    truncated.
+    The tolerant reading takes the last score that begins a line, or stands after "Score:", and sees
+    through Markdown and brackets, but guesses nothing: a fraction, a range, or a number off the
+    scale, is out of range, and what is said of scores elsewhere is not one. The faithful reading is
+    that of DreamBench++; it cannot see fractions, and does not forgive a second mention. A number
+    on which the longest answer ended may have been about to go on, as a 1 to 10: that is truncated.
 
     Args:
         reply: The answer.

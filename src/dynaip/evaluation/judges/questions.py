@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -185,11 +186,10 @@ def _concept_rubric(case: Case, index: int, rubrics: Rubrics) -> tuple[Rubric, s
 
 def _place(case: Case, index: int) -> str:
     """Where the prompt puts a subject, in words; nothing where subjects are not side by side."""
-    boxes = [subject.box for subject in case.subjects]
-    if any(box is None for box in boxes):
+    boxes = [subject.box for subject in case.subjects if subject.box is not None]
+    places = {2: ("left", "right"), 3: ("left", "middle", "right")}.get(len(boxes))
+    # Clothes that are worn overlap who wears them, though their left sides may be in order.
+    apart = all(box[2] <= other[0] for box, other in itertools.pairwise(boxes))
+    if places is None or len(boxes) < len(case.subjects) or not apart:
         return ""
-    lefts = [box[0] for box in boxes if box is not None]
-    if sorted(set(lefts)) != lefts:
-        return ""
-    places = {2: ("left", "right"), 3: ("left", "middle", "right")}.get(len(lefts))
-    return f", on the {places[index]}" if places else ""
+    return f", on the {places[index]}"

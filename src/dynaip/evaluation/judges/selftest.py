@@ -21,7 +21,7 @@ from dynaip.evaluation.benchmarks.results import Results, Wanted
 from dynaip.evaluation.judges.questions import Question, prompt_question
 from dynaip.evaluation.judges.rubrics import Rubrics
 from dynaip.evaluation.scores import ScoreRow, final_scores
-from dynaip.pictures import open_picture
+from dynaip.pictures import on_white, open_picture
 
 # Radius of the blur in shares of the longer side.
 BLURS = (0.01, 0.02, 0.04, 0.08)
@@ -142,7 +142,7 @@ def _about_subject(
         kind = "same class" if other.category == subject.category else "unrelated"
         if other.references != subject.references:
             shown.setdefault(kind, other.references[0])
-    picture = open_picture(reference).convert("RGB")
+    picture = on_white(open_picture(reference))
     shown["blank"] = Image.new("RGB", picture.size, "white")
     for share in BLURS:
         blur = ImageFilter.GaussianBlur(share * max(picture.size))

@@ -8,6 +8,7 @@ so it sees random tokens only; the key stays with whoever runs the study.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,7 +134,8 @@ def design_study(
         settings: How much is asked of whom.
 
     Raises:
-        ValueError: Two methods have one name, or too few pictures in common, or their cases differ.
+        ValueError: Two methods have one name, or too few pictures in common, or their cases differ,
+            or are too much alike for the checks.
     """
     settings = settings or StudySettings()
     names = [results.method.name for results in (ours, *competitors)]
@@ -146,7 +148,7 @@ def design_study(
         raise ValueError(
             "Give at least two folders: the first is compared with each of the others."
         )
-    draw = _Draw(settings.seed)
+    draw = _Draw(settings.seed, [ours, *competitors])
     groups = {}
     for name, results in zip(names[1:], competitors, strict=True):
         shared = _shared(ours, results)
@@ -180,10 +182,22 @@ def write_key(study: Study, path: Path) -> None:
 
 
 class _Draw:
-    """Everything random of one study, from one seed."""
+    """Everything random of one study, from its seed, its methods and what they were asked.
 
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng([0x5D1, seed])
+    Of the seed alone, two studies would share their tokens, and the votes of one would count under
+    the key of the other.
+    """
+
+    def __init__(self, seed: int, methods: Sequence[Results]) -> None:
+        known = [
+            (
+                dataclasses.asdict(results.method),
+                [(case.id, *case.asked) for case in results.manifest.cases],
+            )
+            for results in methods
+        ]
+        digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).digest()
+        self._rng = np.random.default_rng([0x5D1, seed, int.from_bytes(digest)])
 
     def token(self) -> str:
         return self._rng.bytes(6).hex()
@@ -234,10 +248,18 @@ def _checks(ours: Results, count: int, draw: _Draw) -> list[Pair]:
             if other.prompt != case.prompt
             and not {s.references for s in other.subjects} & {s.references for s in case.subjects}
         ]
-        if len(checks) == count or not strangers:
+        if len(checks) == count:
             break
+        if not strangers:
+            continue
         (wrong,) = draw.some(strangers, 1)
         pair = draw.pair(case, number, {"right": path, "wrong": wrong}, ours.method.name)
         expected = next(token for token, name in pair.methods.items() if name == "right")
         checks.append(dataclasses.replace(pair, expected=expected))
+    if len(checks) < count:
+        raise ValueError(
+            f"Only {len(checks)} of {count} checks can be made: each shows a picture of a case "
+            "with other words and other subjects; make more of these, or ask for fewer with "
+            "--checks."
+        )
     return checks

@@ -10,9 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dynaip.evaluation.study.design import Pair, Study
+from dynaip.pictures import on_white, open_picture
 
 QUALITY = 92
 # Pictures of the miniature; at this size losing nothing costs nothing.
@@ -64,9 +65,11 @@ def embedded(path: Path, size: int) -> str:
     """A picture as a data URI, with nothing of the file's own metadata.
 
     What a program wrote into the file names the method that made it.
+
+    Raises:
+        PictureError: It cannot be read.
     """
-    with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
+    picture = on_white(open_picture(path))
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     lossless = max(picture.size) <= LOSSLESS_SIZE

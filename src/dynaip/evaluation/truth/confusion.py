@@ -148,7 +148,9 @@ def outcomes(
     """
     single, mixture = _likelihoods(cast, confusions)
     best, winner = single.max(2), single.argmax(2)
-    blended = mixture - best > thresholds.blend
+    # Values of nobody are likelier of one reference than of another by a hair: a mixture explains a
+    # picture only where it explains as much as a correct one is explained.
+    blended = (mixture - best > thresholds.blend) & (mixture >= thresholds.drift)
     drifted = best < thresholds.drift
     return [
         _outcome(winner[row], cast.present[row], int(cast.extra[row]), blended[row], drifted[row])

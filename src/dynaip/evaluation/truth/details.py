@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
-from torch import Tensor
+from jaxtyping import Bool, Float, Shaped, UInt8
 from torch.nn import functional as F
 
 # Laplacian bands, finest first.
@@ -39,13 +38,13 @@ def band_correlations(
     Returns:
         Correlations from -1 to 1; 0 where a band is empty.
     """
-    true = _bands(wanted)
-    inside = torch.from_numpy(mask)
+    true = _bands(wanted)[mask]
     best = np.full(BANDS, -np.inf)
-    for moved in _shifted(picture, shifts):
-        values = [_correlation(a, b, inside) for a, b in zip(_bands(moved), true, strict=True)]
-        if sum(values) > best.sum():
-            best = np.array(values)
+    # Bands of a moved picture are its bands, moved.
+    for moved in _shifted(_bands(picture), shifts):
+        values = _correlations(moved[mask], true)
+        if values.sum() > best.sum():
+            best = values
     return best
 
 
@@ -82,9 +81,12 @@ def prefers(
     return 0.5 if own == other else float(own < other)
 
 
-def _shifted(picture: np.ndarray, shifts: int) -> Iterator[np.ndarray]:
+def _shifted(
+    picture: Shaped[np.ndarray, "y x ..."], shifts: int
+) -> Iterator[Shaped[np.ndarray, "y x ..."]]:
     """The picture moved by up to so many pixels, its edge going on."""
-    padded = np.pad(picture, ((shifts, shifts), (shifts, shifts), (0, 0)), mode="edge")
+    sides = [(shifts, shifts)] * 2 + [(0, 0)] * (picture.ndim - 2)
+    padded = np.pad(picture, sides, mode="edge")
     height, width = picture.shape[:2]
     # Unmoved first: ties are decided for it.
     for y in sorted(range(2 * shifts + 1), key=lambda v: abs(v - shifts)):
@@ -92,9 +94,9 @@ def _shifted(picture: np.ndarray, shifts: int) -> Iterator[np.ndarray]:
             yield padded[y : y + height, x : x + width]
 
 
-def _bands(picture: np.ndarray) -> list[Float[Tensor, "3 y x"]]:
+def _bands(picture: UInt8[np.ndarray, "y x 3"]) -> Float[np.ndarray, "y x bands 3"]:
     """Differences of ever wider averages; the last is what remains."""
-    current = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float()
+    current = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).double()
     bands = []
     for level in range(BANDS - 1):
         side = 2 ** (level + 1) + 1
@@ -102,11 +104,13 @@ def _bands(picture: np.ndarray) -> list[Float[Tensor, "3 y x"]]:
         smooth = F.avg_pool2d(padded, side, stride=1)[0]
         bands.append(current - smooth)
         current = smooth
-    return [*bands, current]
+    return torch.stack([*bands, current]).permute(2, 3, 0, 1).numpy()
 
 
-def _correlation(first: Tensor, second: Tensor, mask: Tensor) -> float:
-    a, b = first[:, mask], second[:, mask]
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    scale = a.norm() * b.norm()
-    return float((a * b).sum() / scale) if scale > 0 else 0.0
+def _correlations(
+    first: Float[np.ndarray, "n bands 3"], second: Float[np.ndarray, "n bands 3"]
+) -> Float[np.ndarray, " bands"]:
+    """Of each band, its channels' means taken off."""
+    a, b = first - first.mean(0), second - second.mean(0)
+    scale = np.sqrt((a * a).sum((0, 2)) * (b * b).sum((0, 2)))
+    return (a * b).sum((0, 2)) / np.where(scale > 0, scale, 1)

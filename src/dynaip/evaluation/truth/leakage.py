@@ -10,6 +10,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dynaip.evaluation.figures import Reading
+from dynaip.evaluation.statistics import (
+    NOT_MEASURED,
+    Interval,
+    cluster_bootstrap,
+    mean_columns,
+    ratio,
+)
 
 
 def contrast(ceiling: float, options: int) -> float:
@@ -134,24 +141,6 @@ class Transfer:
     inputs: tuple[str, ...]
     matrix: Float[np.ndarray, "outputs inputs"]
 
-    def score(self, specific: Sequence[str], readable: Collection[str]) -> float:
-        """DTS: mean diagonal of concept-specific factors less mean |diagonal| of the others.
-
-        Args:
-            specific: Factors that a reference should pass on.
-            readable: Factors that are read well enough; others are left out.
-        """
-        diagonal = {
-            name: self.matrix[self.outputs.index(name), column]
-            for column, name in enumerate(self.inputs)
-            if name in self.outputs and name in readable
-        }
-        own = [value for name, value in diagonal.items() if name in specific]
-        others = [abs(value) for name, value in diagonal.items() if name not in specific]
-        return (float(np.mean(own)) if own else math.nan) - (
-            float(np.mean(others)) if others else math.nan
-        )
-
 
 def transfer(interventions: Sequence[Intervention], null: Intervention) -> Transfer:
     """T_jk: how output factor j answers a change of the reference's factor k.
@@ -168,6 +157,32 @@ def transfer(interventions: Sequence[Intervention], null: Intervention) -> Trans
     return Transfer(
         outputs=outputs, inputs=tuple(change.factor for change in interventions), matrix=matrix
     )
+
+
+def transfer_score(
+    interventions: Sequence[Intervention], specific: Sequence[str], readable: Collection[str]
+) -> Interval:
+    """DTS: mean diagonal of concept-specific factors less mean |diagonal| of the others.
+
+    Args:
+        interventions: One for each changed factor, all on the same trials.
+        specific: Factors that a reference should pass on.
+        readable: Factors that are read well enough; others are left out.
+
+    Returns:
+        With an interval over subjects; not measured where either kind has no factor.
+    """
+    chosen = [change for change in interventions if change.factor in readable]
+    own = np.array([change.factor in specific for change in chosen])
+    if own.all() or not own.any():
+        return NOT_MEASURED
+    columns = np.concatenate([mean_columns(arrivals(change)) for change in chosen], axis=1)
+
+    def score(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
+        diagonal = np.stack([ratio(pair) for pair in np.split(sums, len(chosen), axis=1)], axis=1)
+        return diagonal[:, own].mean(1) - np.abs(diagonal[:, ~own]).mean(1)
+
+    return cluster_bootstrap(columns, chosen[0].before.clusters, score)
 
 
 def arrivals(change: Intervention) -> Float[np.ndarray, " b"]:

@@ -46,32 +46,51 @@ def write_imagefolder(
         The path of each picture, once written.
 
     Raises:
-        ValueError: the folder already holds samples, or `count` is not positive.
+        ValueError: the folder already holds samples, or pictures of the same names that are not
+            from a run of this that was interrupted; or `count` is not positive.
     """
     if count < 1:
         raise ValueError(f"{count} pictures cannot be written: ask for at least one.")
     if (folder / METADATA).exists():
         raise ValueError(f"{folder} already holds samples: choose another folder.")
-    (folder / "masks").mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{METADATA}.partial"
+    if not unfinished.exists():
+        _check_free(folder, count, subjects)
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
     with unfinished.open("w", encoding="utf-8") as lines:
         for index in range(count):
             rng = np.random.default_rng([seed, index])
             spec = sample_spec(rng, subjects=subjects, split=split)
             text = caption(spec, rng)
-            entry = _write_picture(folder, f"{index:06d}", render(spec, size))
+            entry = _write_picture(folder, index, render(spec, size))
             lines.write(json.dumps({**entry, "text": text, "spec": spec.to_dict()}) + "\n")
             yield folder / entry["file_name"]
     unfinished.replace(folder / METADATA)
 
 
-def _write_picture(folder: Path, name: str, picture: Picture) -> dict[str, Any]:
-    Image.fromarray(picture.image).save(folder / f"{name}.png")
-    masks = []
-    for index, mask in enumerate(picture.masks):
-        masks.append(f"masks/{name}-{index}.png")
-        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / masks[-1])
-    return {"file_name": f"{name}.png", "mask_file_names": masks}
+def _names(index: int, subjects: int) -> tuple[str, list[str]]:
+    """Of a picture and its masks."""
+    return f"{index:06d}.png", [f"masks/{index:06d}-{each}.png" for each in range(subjects)]
+
+
+def _check_free(folder: Path, count: int, subjects: int) -> None:
+    """Raises where somebody else's files have the names that are to be written."""
+    for index in range(count):
+        picture, masks = _names(index, subjects)
+        for name in (picture, *masks):
+            if (folder / name).exists():
+                raise ValueError(
+                    f"{folder / name} is there already, and would be written over: choose another "
+                    "folder."
+                )
+
+
+def _write_picture(folder: Path, index: int, picture: Picture) -> dict[str, Any]:
+    name, masks = _names(index, len(picture.masks))
+    Image.fromarray(picture.image).save(folder / name)
+    for mask_name, mask in zip(masks, picture.masks, strict=True):
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / mask_name)
+    return {"file_name": name, "mask_file_names": masks}
 
 
 def contact_sheet(

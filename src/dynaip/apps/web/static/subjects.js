@@ -56,7 +56,7 @@ function granularityPart(subject) {
   return element("fieldset", {},
     element("legend", {}, "Granularity"),
     element("p", { className: "hint" },
-      "More low keeps the reference's details; more high keeps what it is, and leaves the rest to the prompt."),
+      "Low is meant for details, high for what it is; the router's own mixture is the default."),
     element("div", { className: "row" }, choice("Router", false), choice("By hand", true)),
     element("div", { className: "hint" }, `The router says ${weightsText(subject.router)}`),
     weightsBar(subject.router),

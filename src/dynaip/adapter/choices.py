@@ -1,0 +1,43 @@
+"""What is chosen for each picture, and what may be: no torch, so that slips are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Overlap = Literal["sum", "normalise", "priority"]
+OVERLAPS: tuple[Overlap, ...] = ("sum", "normalise", "priority")
+LEVELS = ("low", "mid", "high")
+
+# Three weights of three digits each miss 1 by up to 1.5e-3.
+TOLERANCE = 2e-3
+
+
+def check_granularity(weights: Sequence[float], levels: int = len(LEVELS)) -> tuple[float, ...]:
+    """The levels' weights, made to sum to 1 exactly where they did but for rounding.
+
+    Raises:
+        ValueError: They are not a number for each level, none negative, that sum to 1.
+    """
+    values = tuple(float(weight) for weight in weights)
+    total = sum(values)
+    is_mixture = all(value >= 0 for value in values) and abs(total - 1) <= TOLERANCE
+    if len(values) != levels or not is_mixture:
+        raise ValueError(
+            f"granularity must be {levels} numbers ({', '.join(LEVELS[:levels])}), none negative, "
+            f"that sum to 1; got {', '.join(f'{value:g}' for value in values)}."
+        )
+    return tuple(value / total for value in values)
+
+
+def check_window(start: float, end: float) -> None:
+    """Refuses what are no shares of the denoising steps, one before the other.
+
+    Raises:
+        ValueError: Not 0 <= start < end <= 1.
+    """
+    if not 0 <= start < end <= 1:
+        raise ValueError(
+            "start and end are shares of the steps with 0 <= start < end <= 1; got "
+            f"{start} and {end}."
+        )

@@ -1,0 +1,148 @@
+"""Is a detail still there, and in which band of frequencies is it lost (M1)?
+
+No classifier is asked. Prompts name the whole view and the category, so that the render of what is
+asked for can be laid over a picture: what is left to the reference is how the subject looks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+
+from dynaip.evaluation.experiments.branches import changed
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.table import WAYS
+from dynaip.evaluation.factors import CONCEPT_FACTORS
+from dynaip.evaluation.miniature import Trial, decoded, renders
+from dynaip.evaluation.statistics import cluster_bootstrap_mean, cluster_bootstrap_ratio
+from dynaip.evaluation.truth.details import BANDS, band_correlations, prefers
+from dynaip.evaluation.truth.references import (
+    SINGLE,
+    Draw,
+    Show,
+    blurred,
+    oracle,
+    without_subject,
+)
+from dynaip.miniature.toyland import Spec, caption, render
+from dynaip.miniature.toyland.spec import AGNOSTIC
+
+# What a twin may differ in: all that prompts leave to the reference.
+TWINS = tuple(name for name in CONCEPT_FACTORS if name != "category")
+# Prompts place a subject to within a few pixels.
+SHIFTS = 5
+BLUR = 1.0  # pixels
+STREAM = 23
+
+Pictures = UInt8[ndarray, "b y x 3"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Renders of what the trials ask for, and of what it could be taken for.
+
+    Attributes:
+        pictures: The renders.
+        masks: Of the subject.
+        twins: By factor, the same with another value of it.
+        ceiling: Correlation of the autoencoder's round trip in each band.
+        clusters: Who is in the picture.
+    """
+
+    pictures: Pictures
+    masks: Bool[ndarray, "b y x"]
+    twins: Mapping[str, Pictures]
+    ceiling: Float[ndarray, "b bands"]
+    clusters: ndarray
+
+
+def run(laboratory: Laboratory) -> Iterator[Row]:
+    """Fidelity by band and choices between twins: known systems, the base, and each adapter."""
+    trials = [_told(trial) for trial in laboratory.trials]
+    requests = [trial.request(laboratory.reference_size) for trial in trials]
+    size, vae = laboratory.probe.config.size, laboratory.pipe.vae
+    drawn = renders(trials, size)
+    wanted = _wanted(trials, drawn, decoded(vae, drawn), size)
+    about = {"base": laboratory.base.identity["base"]}
+    for name, (show, draw) in _systems(size).items():
+        shown = decoded(vae, np.stack([draw(show(trial)) for trial in trials]))
+        yield _row(name, {"reference system": name, **about}, shown, wanted)
+    made = laboratory.pictures("base", laboratory.base, requests)
+    yield _row("base", laboratory.base.identity, made, wanted)
+    for adapter in laboratory.adapters:
+        with laboratory.attached(adapter) as (_, put):
+            for name, use in WAYS.items():
+                way = put(use)
+                made = laboratory.pictures(adapter, way, requests)
+                yield {"variant": adapter, **_row(name, way.identity, made, wanted)}
+
+
+def _told(trial: Trial) -> Trial:
+    """The trial with a prompt that leaves nothing open but how the subject looks."""
+    rng = np.random.default_rng([STREAM, trial.seed])
+    prompt = caption(trial.target, rng, name=(*AGNOSTIC, "category"))
+    return dataclasses.replace(trial, prompt=prompt, named=True)
+
+
+def _systems(size: int) -> dict[str, tuple[Show, Draw]]:
+    """Systems of known worth, each with what it draws with."""
+    draw: Callable[[Spec], Any] = partial(_draw, size=size)
+    return {
+        **{name: (show, draw) for name, show in SINGLE.items()},
+        "B3 blurred": (oracle, blurred(BLUR, draw)),
+        "B7 blank": (oracle, without_subject(draw)),
+    }
+
+
+def _draw(spec: Spec, size: int) -> UInt8[ndarray, "y x 3"]:
+    return render(spec, size).image
+
+
+def _wanted(trials: Sequence[Trial], drawn: Pictures, restored: Pictures, size: int) -> Wanted:
+    masks = np.stack([render(trial.target, size).masks[0] for trial in trials])
+    # Twins of what is asked for, not of what the reference was cut from.
+    own = [dataclasses.replace(trial, source=trial.target) for trial in trials]
+    return Wanted(
+        pictures=drawn,
+        masks=masks,
+        twins={
+            factor: np.stack([_draw(changed(trial, factor), size) for trial in own])
+            for factor in TWINS
+        },
+        ceiling=_fidelity(restored, drawn, masks),
+        clusters=np.array([repr(trial.target.actors[0].concept) for trial in trials]),
+    )
+
+
+def _fidelity(
+    pictures: Pictures, wanted: Pictures, masks: Bool[ndarray, "b y x"]
+) -> Float[ndarray, "b bands"]:
+    each = zip(pictures, wanted, masks, strict=True)
+    return np.stack([band_correlations(*one, shifts=SHIFTS) for one in each])
+
+
+def _row(name: str, identity: Mapping[str, Any], pictures: Pictures, wanted: Wanted) -> Row:
+    found = _fidelity(pictures, wanted.pictures, wanted.masks)
+    return {
+        "name": name,
+        **identity,
+        "pictures": len(pictures),
+        "bands": [
+            list(cluster_bootstrap_ratio(found[:, b], wanted.ceiling[:, b], wanted.clusters))
+            for b in range(BANDS)
+        ],
+        "choices": {factor: _choice(pictures, wanted, factor) for factor in TWINS},
+    }
+
+
+def _choice(pictures: Pictures, wanted: Wanted, factor: str) -> list[float]:
+    """Share of pictures that are nearer to their subject than to its twin."""
+    each = zip(pictures, wanted.pictures, wanted.twins[factor], wanted.masks, strict=True)
+    chosen = np.array([prefers(*one, shifts=SHIFTS) for one in each])
+    return list(cluster_bootstrap_mean(chosen, wanted.clusters))

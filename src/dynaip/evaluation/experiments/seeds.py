@@ -1,0 +1,38 @@
+"""Is a difference between designs more than the luck of a training? Each is trained again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from dynaip.evaluation.experiments import denoising
+from dynaip.evaluation.experiments.ablation import MARK, WAY, design_of
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+
+
+def trained_again(variants: Iterable[str]) -> dict[str, list[str]]:
+    """The trainings of each design that was trained more than once; nothing of less than two."""
+    trainings: dict[str, list[str]] = {}
+    for variant in variants:
+        trainings.setdefault(design_of(variant), []).append(variant)
+    again = {design: names for design, names in trainings.items() if len(names) > 1}
+    return again if len(again) > 1 else {}
+
+
+def run(laboratory: Laboratory) -> Iterator[Row]:
+    """The rows of the ablation for all trainings of the designs that were trained more than once.
+
+    Raises:
+        ValueError: Less than two designs were, so there is nothing to compare.
+    """
+    again = trained_again(laboratory.variants)
+    if not again:
+        raise ValueError(
+            "Another seed tells something of two designs at least, each trained more than once; "
+            f"give each training as --variant, such as add=FOLDER and add{MARK}1=FOLDER."
+        )
+    chosen = {name: laboratory.variants[name] for names in again.values() for name in names}
+    alike = dataclasses.replace(laboratory, adapters=chosen)
+    for variant in alike.adapters:
+        yield from alike.rows(variant, WAY)
+    yield from denoising.run(alike)

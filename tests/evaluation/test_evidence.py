@@ -1,0 +1,31 @@
+"""Rows of experiments, and their page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dynaip.evaluation.evidence import read_rows, with_kept
+
+
+def test_rows_of_experiments_that_are_not_run_again_stay_on_the_page(tmp_path: Path) -> None:
+    page, new = tmp_path / "page", {"table": [{"name": "base", "base": "one"}]}
+    assert with_kept(new, page) == new
+    page.mkdir()
+    for name, base in {"table": "one", "seeds": "one", "strength": "another"}.items():
+        row = {"name": "old", "base": base}
+        (page / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    together = with_kept(new, page)
+    assert list(together) == ["table", "seeds"]
+    assert together["table"] == new["table"]
+    assert together["seeds"] == [{"name": "old", "base": "one"}]
+
+
+def test_the_page_says_what_is_missing_or_broken(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        read_rows(tmp_path)
+    (tmp_path / "table.jsonl").write_text("{")
+    with pytest.raises(ValueError, match="broken"):
+        read_rows(tmp_path)

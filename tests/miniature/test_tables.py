@@ -1,0 +1,70 @@
+"""Recipes of the miniature: what may stand in them."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_recipes import tiny_recipe
+
+from dynaip.miniature.recipe import (
+    build_task,
+    load_recipe,
+)
+
+
+def test_recipes_are_found_by_name_or_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="64px"):
+        load_recipe("63px")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("steps = [")
+    with pytest.raises(ValueError, match="not valid TOML"):
+        load_recipe(str(broken))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[loss]", "[los]", "recipe has unknown keys: los; it may hold .*loss"),
+        ("vae_pictures = 1000", "", "recipe lacks: vae_pictures"),
+        ("vae_pictures = 1000", "vae_pictures = '1'", "vae_pictures in the recipe is a whole numb"),
+        ("pool = 40960", "pool = 40960\nsplit = 'test'", "table pictures has unknown keys: split"),
+        ("pool = 40960", "", "table pictures lacks: pool"),
+        ("[0.8, 0.15, 0.05]", "['most']", "subjects in the table pictures is a list of numbers"),
+        (
+            "alignment = 0.5",
+            "alignment = true",
+            "alignment in the table loss is a number; got True",
+        ),
+        ("d_kv = 32", "depth = 32", "table text_encoder_2 has unknown keys: depth; it may hold"),
+        ("num_layers = 3\nnum_single", "num_double", "table transformer has unknown .*num_double"),
+        ("\nsample_size = 64", "", "table vae lacks: sample_size"),
+        ("[train.guidance]", "[train.teacher]", "table train has unknown keys: teacher"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (resources.files("dynaip.miniature") / "recipes" / "64px.toml").read_text()
+    assert text.count(old) == 1
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"subjects": [0.5, 0.5]}, r"shares of one, two and three.* got \[0.5, 0.5\]"),
+        ({"subjects": [0.5, 0.5, 0.5]}, "sum to 1"),
+        ({"pool": 0}, "pool is a number of pictures, at least 1; got 0"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn_are_refused(
+    runs: Path, changes: dict[str, Any], message: str
+) -> None:
+    recipe = tiny_recipe()
+    recipe["pictures"] |= changes
+    with pytest.raises(ValueError, match=message):
+        build_task("base", recipe, runs)

@@ -1,0 +1,78 @@
+"""A task that is trained in no time."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dynaip.training.config import TrainingConfig
+
+CONFIG = TrainingConfig(
+    steps=8, batch_size=4, learning_rate=1e-2, ema_decay=0.9, log_every=1, precision="no", workers=0
+)
+
+
+class Noise(Dataset[dict[str, Any]]):
+    """Row `i` is drawn from `(seed, i)`."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(self.seed * 1000 + index)
+        return {"x": torch.randn(6, generator=generator)}
+
+
+class Regression(nn.Module):
+    """Learns to triple its input; `poison` makes the loss of that step not a number."""
+
+    def __init__(
+        self,
+        *,
+        poison: int | None = None,
+        kill: int | None = None,
+        by: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 6)])
+        self.frozen = nn.Linear(6, 6).requires_grad_(False)
+        self.calls, self.poison, self.kill, self.by = 0, poison, kill, by
+
+    def compile(self, **settings: Any) -> None:
+        """Nothing here is worth it."""
+
+    def dataset(self, seed: int) -> Dataset[dict[str, Any]]:
+        return Noise(seed)
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"x": torch.stack([sample["x"] for sample in samples])}
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        self.calls += 1
+        if self.calls == self.kill:
+            os.kill(os.getpid(), self.by)
+        x = batch["x"]
+        loss = (self.blocks[1](torch.tanh(self.blocks[0](x))) - 3 * x).square().mean()
+        return {"loss": loss * (float("nan") if self.calls == self.poison else 1)}
+
+    def diagnose(self, batch: dict[str, Any]) -> dict[str, float]:
+        return {}
+
+    def sample(self, path: Path) -> None:
+        save_file(self.blocks.state_dict(), path)
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        save_file(self.blocks.state_dict(), folder / "weights.safetensors")
+
+
+def exported(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "export" / "weights.safetensors")
