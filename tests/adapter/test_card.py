@@ -6,7 +6,7 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
-from dynaip.adapter.card import SubjectCard, encode_card, encode_foreign_card, fusion_sha256
+from dynaip.adapter.card import SubjectCard, encode_card, fusion_sha256
 from dynaip.adapter.foreign import ForeignAdapter
 
 FEATURES = torch.randn(3, 2, 5, 24, generator=torch.Generator().manual_seed(0))
@@ -93,7 +93,7 @@ def test_published_weights_have_cards_too(tmp_path):
     save_file(published.xlabs(), tmp_path / "ip.safetensors")
     adapter = ForeignAdapter.from_file(tmp_path / "ip.safetensors", head_dim=published.HEAD_DIM)
     embeds = published.embeds()
-    encode_foreign_card(adapter, embeds).save(tmp_path / "rex.safetensors")
+    encode_card(adapter, embeds).save(tmp_path / "rex.safetensors")
     card = SubjectCard.load(tmp_path / "rex.safetensors")
     card.check(adapter)
     wanted, found = (

@@ -101,6 +101,9 @@ def test_figures_of_a_model_with_its_adapter(
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "figures"
     rows = run(cli, model, probe, out)
+    told = {row["group"]: row.get("branches") for row in rows}
+    assert WAYS.items() <= told.items()
+    assert told["base"] is None
     assert {row["group"] for row in rows} == {
         "autoencoder",
         "probe",

@@ -16,16 +16,15 @@ def figure(**changes: object) -> Figure:
 
 
 def test_rows_carry_their_provenance(tmp_path: Path) -> None:
-    write_report([figure(), figure(group="adapter", value=0.5)], {"base": "abc"}, tmp_path)
+    figures = [figure(), figure(group="adapter", value=0.5)]
+    write_report(figures, {"base": "abc"}, {"adapter": {"branches": "both"}}, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
-    assert [(row["group"], row["reached"], row["base"]) for row in rows] == [
-        ("base", True, "abc"),
-        ("adapter", False, "abc"),
-    ]
+    told = [(row["group"], row["reached"], row["base"], row.get("branches")) for row in rows]
+    assert told == [("base", True, "abc", None), ("adapter", False, "abc", "both")]
 
 
 def test_page_has_a_table_per_group(tmp_path: Path) -> None:
-    write_report([figure(), figure(group="adapter", value=0.5)], {"base": "abc"}, tmp_path)
+    write_report([figure(), figure(group="adapter", value=0.5)], {"base": "abc"}, {}, tmp_path)
     page = (tmp_path / "figures.md").read_text()
     assert page.count("| figure |") == 2
     assert "| main colour | 0.950 |" in page

@@ -165,6 +165,23 @@ def test_a_run_does_not_go_on_over_stages_trained_anew(runs: Path, tmp_path: Pat
         weights.write_bytes(before)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"subjects": [0.5, 0.5]}, r"shares of one, two and three.* got \[0.5, 0.5\]"),
+        ({"subjects": [0.5, 0.5, 0.5]}, "sum to 1"),
+        ({"pool": 0}, "pool is a number of pictures, at least 1; got 0"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn_are_refused(
+    runs: Path, changes: dict[str, Any], message: str
+) -> None:
+    recipe = tiny_recipe()
+    recipe["pictures"] |= changes
+    with pytest.raises(ValueError, match=message):
+        build_task("base", recipe, runs)
+
+
 def test_an_untrained_base_predicts_nothing(runs: Path) -> None:
     """Modulation and output start at zero, so the first loss is the target's own square."""
     task = build_task("base", tiny_recipe(), runs)

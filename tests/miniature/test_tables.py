@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tiny_recipes import tiny_recipe
 
 from dynaip.miniature.recipe import (
-    build_task,
     load_recipe,
 )
 
@@ -51,20 +48,3 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, old: str, new: str, message: 
     path.write_text(text.replace(old, new))
     with pytest.raises(ValueError, match=message):
         load_recipe(str(path))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"subjects": [0.5, 0.5]}, r"shares of one, two and three.* got \[0.5, 0.5\]"),
-        ({"subjects": [0.5, 0.5, 0.5]}, "sum to 1"),
-        ({"pool": 0}, "pool is a number of pictures, at least 1; got 0"),
-    ],
-)
-def test_pictures_that_cannot_be_drawn_are_refused(
-    runs: Path, changes: dict[str, Any], message: str
-) -> None:
-    recipe = tiny_recipe()
-    recipe["pictures"] |= changes
-    with pytest.raises(ValueError, match=message):
-        build_task("base", recipe, runs)

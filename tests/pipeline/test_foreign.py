@@ -25,9 +25,10 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from dynaip.adapter.card import SubjectCard, encode_foreign_card
+from dynaip.adapter.card import SubjectCard, encode_card
 from dynaip.adapter.foreign import ForeignAdapter
 from dynaip.adapter.prompt import ImagePrompt
+from dynaip.analysis.attention_maps import picture_attention
 from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches
 from dynaip.pictures import read_reference
@@ -179,7 +180,7 @@ def test_a_card_is_its_picture(
         views = personal.encode([Subject([RED, NOISE])]).prompt
         mixed = personal.encode([Subject([card, NOISE])]).prompt
     assert torch.equal(views.keys[0], mixed.keys[0])
-    made = encode_foreign_card(adapter, embeds(adapter, encoder, RED))
+    made = encode_card(adapter, embeds(adapter, encoder, RED))
     assert torch.equal(card.tokens, made.tokens)
     card.save(tmp_path / "rex.safetensors")
     assert SubjectCard.load(tmp_path / "rex.safetensors").fused
@@ -203,6 +204,16 @@ def test_granularity_is_refused(pipe: FluxPipeline, adapter: ForeignAdapter, enc
         for fused in (False, True):
             with pytest.raises(ValueError, match="no levels whose granularity"):
                 personal.encode_card(Subject(RED, granularity=(1, 0, 0)), fused=fused)
+
+
+def test_tokens_that_are_no_patches_have_no_maps(
+    pipe: FluxPipeline, adapter: ForeignAdapter, encoder: Any
+) -> None:
+    with (
+        adapter.attach(pipe, image_encoder=encoder) as personal,
+        pytest.raises(ValueError, match="no patches"),
+    ):
+        picture_attention(personal, Image.new("RGB", (32, 32)), "a dog", [Subject(RED)])
 
 
 @pytest.mark.parametrize("change", [{"blocks": 3}, {"blocks": 5}])

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dynaip.adapter import storage
-from dynaip.adapter.foreign import ForeignAdapter
 from dynaip.adapter.fusion import FusedTokens, Granularity, MixtureFusion, weigh
 from dynaip.adapter.model import ImagePromptAdapter
 
@@ -151,21 +150,6 @@ def encode_card(
     if not adapter.config.class_token:
         tokens = tokens[:, :, 1:]
     return SubjectCard(tokens=tokens, coefficients=coefficients, adapter_sha256=digest)
-
-
-def encode_foreign_card(adapter: ForeignAdapter, embeds: Float[Tensor, "b d"]) -> SubjectCard:
-    """A card for published weights: their few tokens, which nothing can weigh anew.
-
-    `adapter.project(card.fuse().tokens)` makes a prompt of it, without the image encoder.
-
-    Args:
-        adapter: InstantX's or XLabs' weights.
-        embeds: See `ForeignAdapter.encode`.
-
-    Raises:
-        ValueError: The embeds are of another encoder.
-    """
-    return encode_card(adapter, embeds)
 
 
 def fusion_sha256(adapter: ImagePromptAdapter) -> str:

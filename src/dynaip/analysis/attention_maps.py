@@ -17,7 +17,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from dynaip.adapter.config import Branches
+from dynaip.adapter.config import Branches, DynaIPConfig
 from dynaip.adapter.prompt import BlockPrompt, ImagePrompt
 from dynaip.hosts.flow import add_noise, encode_pictures, shift_sigma, time_shift
 from dynaip.hosts.flux import Attachment
@@ -171,7 +171,8 @@ def picture_attention(
         seed: Of the noise.
 
     Raises:
-        ValueError: There is no subject, or `noise` is out of range.
+        ValueError: There is no subject, `noise` is out of range, or the adapter's tokens are no
+            patches (InstantX's, XLabs').
     """
     if not subjects:
         raise ValueError("Attention maps need a subject; give the picture's subjects.")
@@ -187,7 +188,12 @@ def picture_attention(
     random = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed)).to(device)
     sigma = shift_sigma(torch.tensor([noise]), time_shift(pipe.scheduler, clean.shape[1]))
     latents = add_noise(clean, random, sigma.to(device)).to(pipe.transformer.dtype)
-    class_token = personal.adapter.config.class_token
+    config = personal.adapter.config
+    if not isinstance(config, DynaIPConfig):
+        raise ValueError(
+            f"The tokens of {config.name} are no patches of a picture; maps need a DynaIP adapter."
+        )
+    class_token = config.class_token
     shown = personal.encode(subjects, (rows, columns))
     side = _side(shown.prompt, subjects, class_token)
     with record_attention(personal.attachment, side=side, class_token=class_token) as record:

@@ -53,9 +53,24 @@ def markdown(figures: Sequence[Figure], provenance: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_report(figures: Sequence[Figure], provenance: Mapping[str, Any], folder: Path) -> None:
-    """Writes `figures.jsonl`, each row with its provenance, and `figures.md`."""
-    rows = [json.dumps({**figure.to_row(), **provenance}) for figure in figures]
+def write_report(
+    figures: Sequence[Figure],
+    provenance: Mapping[str, Any],
+    uses: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+) -> None:
+    """Writes `figures.jsonl`, each row with its provenance, and `figures.md`.
+
+    Args:
+        figures: In the order of the page.
+        provenance: Of all of them.
+        uses: Of a group's alone: how the adapter was used.
+        folder: Where they go.
+    """
+    rows = [
+        json.dumps({**figure.to_row(), **provenance, **uses.get(figure.group, {})})
+        for figure in figures
+    ]
     write_whole(folder / "figures.jsonl", ("\n".join(rows) + "\n").encode())
     write_whole(folder / "figures.md", markdown(figures, provenance).encode())
 

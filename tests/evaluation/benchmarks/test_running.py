@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from dynaip.evaluation.benchmarks.dynaip_bench import BenchSettings, build_manifest
 from dynaip.evaluation.benchmarks.manifest import Case, Manifest
@@ -134,11 +135,11 @@ def test_without_an_adapter_the_base_answers(manifest: Manifest) -> None:
 def test_other_weights_of_any_part_are_another_method(tmp_path: Path, part: str) -> None:
     for name in ("transformer", "text_encoder_2", "vae"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(b"some weights")
+        save_file({"weight": torch.zeros(1)}, tmp_path / name / "model.safetensors")
     way = dataclasses.replace(WAY, model=str(tmp_path))
     before = way.method("ours")
     assert way.method("ours") == before
-    (tmp_path / part / "model.safetensors").write_bytes(b"others")
+    save_file({"weight": torch.ones(1)}, tmp_path / part / "model.safetensors")
     assert way.method("ours").weights != before.weights
 
 

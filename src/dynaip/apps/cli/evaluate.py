@@ -281,13 +281,12 @@ def miniature(
         bar = progress.add_task("seconds and memory", total=1)
         figures += _cost(systems, folder, adapter, out)
         progress.advance(bar)
-    provenance = {
-        "dynaip": dynaip.__version__,
-        **dict(next(iter(systems.adapters.values()), systems.base).identity),
-        "probe": hash_weights(probe),
-        "seed": seed,
-    }
-    write_report(figures, provenance, out)
+    provenance = {"dynaip": dynaip.__version__, **systems.base.identity}
+    if adapter is not None:
+        provenance["adapter"] = hash_weights(adapter)
+    provenance |= {"probe": hash_weights(probe), "seed": seed}
+    uses = {group: way.identity for group, way in systems.adapters.items()}
+    write_report(figures, provenance, uses, out)
     _print_tables(figures)
     pages = f"The rows are in {out / 'figures.jsonl'}, the page in {out / 'figures.md'}."
     Console().print(pages, soft_wrap=True)
