@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors import safe_open
 import dynaip
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.evaluation.factors import labels
+from dynaip.evaluation.generation import hash_base, hash_weights
 from dynaip.evaluation.probe import Probe
 from dynaip.miniature import toyland
 from dynaip.pipeline.subject import Subject
@@ -31,6 +33,22 @@ def test_it_is_small_and_of_sixteen_bits() -> None:
             dtypes = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
         assert dtypes <= {"BF16", "F16"}, part
     assert "## Figures" in (BUNDLE / "README.md").read_text()
+
+
+def test_rows_of_the_evidence_are_about_what_is_shipped() -> None:
+    """But for other seeds of the ablation, which are not."""
+    probes = BUNDLE.parent / "probes"
+    base = {hash_base(BUNDLE)}
+    adapters = {hash_weights(path) for path in (BUNDLE / "adapter", *BUNDLE.glob("variants/*"))}
+    read_by = {hash_weights(probes / "first")}
+    evidence = sorted((BUNDLE.parents[1] / "docs" / "evidence").glob("*.jsonl"))
+    assert evidence
+    for file in (*evidence, BUNDLE / "figures.jsonl"):
+        for row in map(json.loads, file.read_text().splitlines()):
+            told = (row.get("base"), row.get("probe"), row.get("adapter"))
+            for one, known in zip(told, (base, read_by, adapters), strict=True):
+                again = file.stem == "seeds" and known is adapters
+                assert one is None or one in known or again, (file.name, row["name"])
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ def app_that(error: BaseException) -> typer.Typer:
         (SafetensorError("Error while serializing"), "Error: Error while serializing"),
         (PermissionError(13, "Permission denied", "a.png"), "Error: Permission denied: a.png."),
         (MemoryError(), f"Error: {MEMORY_FULL}"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), f"Error: {MEMORY_FULL}"),
         (torch.OutOfMemoryError("CUDA out of memory.\nTried to"), f"Error: {MEMORY_FULL}"),
         (KeyboardInterrupt(), "Stopped; files that were finished stay as they are.\n"),
     ],

@@ -174,6 +174,7 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
         ("ablation", "full=src --model src", "no adapters in src/variants"),
         ("ablation", "full=src --variant full=nowhere", "no adapter in nowhere"),
         ("all", "full=src --model src", "ablation and seeds"),
+        ("seeds", "full=src --variant full=src", "trained more than once"),
     ],
 )
 def test_experiments_that_cannot_be_run_are_one_sentence(

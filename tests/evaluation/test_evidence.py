@@ -11,16 +11,18 @@ from dynaip.evaluation.evidence import read_rows, with_kept
 
 
 def test_rows_of_experiments_that_are_not_run_again_stay_on_the_page(tmp_path: Path) -> None:
-    page, new = tmp_path / "page", {"table": [{"name": "base", "base": "one"}]}
+    page, new = tmp_path / "page", {"table": [{"name": "base", "base": "one", "probe": "p"}]}
     assert with_kept(new, page) == new
     page.mkdir()
     for name, base in {"table": "one", "seeds": "one", "strength": "another"}.items():
-        row = {"name": "old", "base": base}
+        row = {"name": "old", "base": base, "probe": "p"}
         (page / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     together = with_kept(new, page)
     assert list(together) == ["table", "seeds"]
     assert together["table"] == new["table"]
-    assert together["seeds"] == [{"name": "old", "base": "one"}]
+    assert together["seeds"] == [{"name": "old", "base": "one", "probe": "p"}]
+    other = {"table": [{**new["table"][0], "probe": "q"}]}
+    assert list(with_kept(other, page)) == ["table"]
 
 
 def test_the_page_says_what_is_missing_or_broken(tmp_path: Path) -> None:

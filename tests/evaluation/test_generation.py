@@ -121,7 +121,13 @@ def test_a_base_is_its_weights_and_configs_and_not_what_ships_with_it(tmp_path: 
     write("transformer/model.safetensors", weights)
     write("transformer/config.json", "{}")
     before = write("model_index.json", "{}")
-    parts = ("transformer/config.json", "scheduler/scheduler_config.json", "model_index.json")
+    parts = (
+        "transformer/config.json",
+        "scheduler/scheduler_config.json",
+        "model_index.json",
+        "tokenizer/merges.txt",
+        "tokenizer_2/spiece.model",
+    )
     own = [write(name, '{"shift": 3}') for name in parts]
     assert len({before, *own}) == 1 + len(parts)
     for name in ("adapter", "variants/low"):

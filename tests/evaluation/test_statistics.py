@@ -204,3 +204,6 @@ def test_groups_differ_only_by_more_than_their_members() -> None:
     # Of 1680 ways to deal nine members to three groups, 3! keep these together.
     assert permutation_test(apart, groups) == pytest.approx(6 / 1680, abs=0.002)
     assert permutation_test(np.ones(9), groups) == 1
+    # Of three pairs no p is lower, however far apart they are.
+    pairs = np.array([0, 10, 20, 0.001, 10.001, 20.001])
+    assert permutation_test(pairs, np.array(["a", "b", "c"] * 2)) == pytest.approx(1 / 15, abs=0.01)

@@ -240,9 +240,8 @@ def _as_coefficients(
         raise ValueError(
             f"Granularity was given for {given.shape[0]} samples, but there are {batch}."
         )
-    for row in given.reshape(-1, levels).tolist():
-        check_granularity(row, levels)
-    return given.expand(batch, levels)
+    rows = [check_granularity(row, levels) for row in given.reshape(-1, levels).tolist()]
+    return given.new_tensor(rows).expand(batch, levels)
 
 
 def _refuse(granularity: Granularity | None, kind: str) -> None:

@@ -28,7 +28,7 @@ bootstrap gives an interval without width: the truth may still be 3/n away.
   asked for, inside the subject and in one band of frequencies, over how the autoencoder's round
   trip of that render does.
 - **2AFC**, *hard-distractor choice*: share of pictures that are nearer to the right render than to
-  one that differs in a single factor; 0.5 by chance.
+  one that differs in a single factor. Of a picture that tells nothing (B7) it is 0.5, give or take.
 - **PF**, *prompt following*: the same as CP of scene, light and posture, which prompts name. *All
   right*: share of pictures in which all three are. *Category, named*: share of pictures of what the
   prompt says, where it says what to draw. *Retention*: PF over the base's own.
@@ -42,8 +42,9 @@ bootstrap gives an interval without width: the truth may still be 3/n away.
 - **Image rows** are the picture's own tokens in the joint attention, **text rows** the prompt's.
   *image* is Dynamic Decoupling (DDS), *both* is without it, *text* the prompt's rows alone.
   **Lambda** is the weight of the reference's attention.
-- **B0 to B6** are systems of known worth: a copy of the reference's picture, the prompt drawn with
-  any subject, the right picture, the right one in the reference's pose and light, a wrong subject.
+- **B0 to B7** are systems of known worth: B0 a copy of the reference's picture, B1 the prompt drawn
+  with any subject, B2 the right picture, B3 the same blurred, B4 the same in the reference's pose
+  and light, B6 a wrong subject, B7 none.
 """
 
 
@@ -75,7 +76,8 @@ def read_rows(folder: Path) -> dict[str, list[Row]]:
 def with_kept(found: Rows, page: Path) -> dict[str, Sequence[Row]]:
     """The rows, and those in the page's folder of experiments that were not run again.
 
-    They are kept if they are about the same base: figures of two bases do not stand on one page.
+    They are kept if they are about the same base, read by the same probe: figures of two do not
+    stand on one page.
 
     Args:
         found: Rows by experiment.
@@ -86,15 +88,16 @@ def with_kept(found: Rows, page: Path) -> dict[str, Sequence[Row]]:
     """
     if not any((page / f"{name}.jsonl").is_file() for name in TABLES):
         return dict(found)
-    bases = _bases(member for members in found.values() for member in members)
+    about = _about(member for members in found.values() for member in members)
     before = read_rows(page)
-    kept = {name: members for name, members in before.items() if _bases(members) == bases}
+    kept = {name: members for name, members in before.items() if _about(members) == about}
     together = {**kept, **found}
     return {name: together[name] for name in TABLES if name in together}
 
 
-def _bases(rows: Iterable[Row]) -> set[str]:
-    return {row["base"] for row in rows if "base" in row}
+def _about(rows: Iterable[Row]) -> set[tuple[str, str]]:
+    """The bases, each with the probe that read its pictures."""
+    return {(row["base"], row["probe"]) for row in rows if "base" in row}
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

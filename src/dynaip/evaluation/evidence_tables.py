@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from dynaip.evaluation.comparison.published import published
 from dynaip.evaluation.evidence_measures import (
@@ -84,9 +84,17 @@ def _trainings(title: str, rows: Sequence[Row], measures: Sequence[str]) -> Tabl
         ),
         notes=(
             "Mean over trainings, and the lowest and highest of them, all asked of the same "
-            "subjects. p by permutation of the trainings, each test by itself.",
+            "subjects. p by permutation of the trainings, each test by itself; of so few "
+            f"trainings it cannot be under {_least_p(designs):.3f}.",
         ),
     )
+
+
+def _least_p(designs: Shaped[np.ndarray, " n"]) -> float:
+    """Of a permutation test: one over the ways to deal the trainings to designs of equal size."""
+    sizes = np.unique(designs, return_counts=True)[1].tolist()
+    deals = math.factorial(sum(sizes)) / math.prod(map(math.factorial, sizes))
+    return math.factorial(len(sizes)) / deals
 
 
 def _estimate(interval: Sequence[float | None]) -> float:

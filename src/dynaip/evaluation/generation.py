@@ -22,6 +22,10 @@ from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.provenance import write_png
 from dynaip.pipeline.subject import Subject
 
+# Merges of a tokenizer, and what sentencepiece writes.
+VOCABULARIES = (".txt", ".model")
+HASHED = (".safetensors", ".json", *VOCABULARIES)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
@@ -201,9 +205,10 @@ def make_pictures(
 
 
 def hash_weights(folder: Path) -> str:
-    """SHA-256 of all safetensors and JSON files below a folder, shortened: which checkpoint it is.
+    """SHA-256 of weights, configs and vocabularies below a folder, shortened: which checkpoint.
 
-    The JSON files are configs, which say how the weights are used; with another, it is another.
+    Configs (JSON) say how the weights are used, vocabularies what a text is; with another, it is
+    another.
 
     Raises:
         ValueError: There are no safetensors.
@@ -225,8 +230,8 @@ def hash_base(folder: Path) -> str:
 
 
 def _hash_files(folder: Path, found: Iterable[Path]) -> str:
-    """The hash of those of the files that are safetensors or JSON."""
-    files = sorted(f for f in found if f.suffix in (".safetensors", ".json") and f.is_file())
+    """The hash of those of the files that say what a model does."""
+    files = sorted(f for f in found if f.suffix in HASHED and f.is_file())
     if not any(file.suffix == ".safetensors" for file in files):
         raise ValueError(f"There are no weights below {folder}; check the path.")
     digest = hashlib.sha256()
@@ -237,6 +242,8 @@ def _hash_files(folder: Path, found: Iterable[Path]) -> str:
 
 def _hash_file(file: Path) -> bytes:
     """Of what a file says: the same weights saved again have their header in another order."""
+    if file.suffix in VOCABULARIES:
+        return hashlib.sha256(file.read_bytes()).digest()
     with file.open("rb") as stream:
         length = file.stat().st_size
         if file.suffix == ".safetensors":

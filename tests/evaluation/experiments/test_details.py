@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from experimenting import laboratory
-from knowing import Knowing
+from knowing import SIZE, Knowing
 
 from dynaip.evaluation.experiments import EXPERIMENTS
+from dynaip.evaluation.experiments.ablation import design_of
 from dynaip.evaluation.factors import probed_values
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.truth.references import SINGLE
@@ -43,3 +44,12 @@ def test_other_seeds_need_designs_that_were_trained_again(model: Path, tmp_path:
     once = dataclasses.replace(lab, variants={"full": model / "adapter", "add": model / "add"})
     with pytest.raises(ValueError, match="trained more than once"):
         next(EXPERIMENTS["seeds"](once))
+
+
+def test_of_each_design_the_ablation_asks_one_training(model: Path, tmp_path: Path) -> None:
+    lab = laboratory(model, tmp_path, Probe(ProbeConfig(values=probed_values(), size=SIZE)), 2)
+    again = {"add-seed1": model / "add", "full": model / "adapter", "full-seed1": model / "adapter"}
+    rows = EXPERIMENTS["ablation"](dataclasses.replace(lab, variants=again))
+    told = [row["variant"] for row in itertools.islice(rows, 3) if "variant" in row]
+    assert told == ["add-seed1", "full"]
+    assert [design_of(name) for name in ("add-seed12", "big-seedling")] == ["add", "big-seedling"]

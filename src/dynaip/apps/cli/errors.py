@@ -56,8 +56,11 @@ def sentence(error: Exception) -> str:
 
 def is_memory_full(error: BaseException) -> bool:
     """Whether a device, or this computer, has no memory left; torch is not imported to tell."""
-    is_device = type(error).__name__ == "OutOfMemoryError"
-    return is_device or isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return True
+    # CPUs and Apple's devices tell it in words only.
+    words = ("DefaultCPUAllocator", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _usage(error: typer.TyperException) -> str:

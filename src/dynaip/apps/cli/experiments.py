@@ -70,6 +70,7 @@ def experiment(
     from dynaip.evaluation.detector import Detector
     from dynaip.evaluation.evidence import write_rows
     from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
+    from dynaip.evaluation.experiments.seeds import check_trained_again
     from dynaip.evaluation.generation import hash_weights
     from dynaip.evaluation.probe import Probe
 
@@ -90,6 +91,8 @@ def experiment(
             "`dynaip train --recipe miniature-ablation --variant NAME` and give each as --variant "
             "NAME=FOLDER, the method's first."
         )
+    if "seeds" in chosen:
+        check_trained_again(alike)
     if not folders:
         raise ValueError(f"There is no adapter in {folder}; give one as --adapter NAME=FOLDER.")
     reader = Probe.from_pretrained(probe)
@@ -193,11 +196,16 @@ def evidence(
     """
     from dynaip.analysis.evidence_figures import draw_evidence
     from dynaip.evaluation.evidence import read_rows, with_kept, write_evidence
+    from dynaip.evaluation.experiments import EXPERIMENTS
 
     run = read_rows(rows)
     found = with_kept(run, out)
     if kept := [name for name in found if name not in run]:
         typer.echo(f"Kept as they were in {out}: {', '.join(kept)}.", err=True)
+    there = [name for name in EXPERIMENTS if (out / f"{name}.jsonl").is_file()]
+    if others := [name for name in there if name not in found]:
+        words = ", ".join(others)
+        typer.echo(f"Left out, for another base or probe made them: {words} in {out}.", err=True)
     figures = draw_evidence(found, out)
     page = write_evidence(found, figures, out)
     Console().print(f"{len(found)} experiments: {page}.", soft_wrap=True)

@@ -6,7 +6,9 @@ What a variant changes is in `dynaip.training.recipe.VARIANTS`; pairs, steps and
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from dynaip.evaluation.experiments import denoising
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
@@ -19,13 +21,13 @@ MARK = "-seed"  # between a design's name and another training's seed, as `dynai
 
 def design_of(variant: str) -> str:
     """What a training was of: `add` of `add-seed2`."""
-    return variant.partition(MARK)[0]
+    return re.sub(rf"{MARK}\d+$", "", variant)
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """What each variant's pictures keep on image rows, and what its references tell by the loss.
 
-    All are compared with the first; of each design one training is asked, the recipe's own seed. A
+    All are compared with the first; of each design one training is asked, the first. A
     last row holds the first pictures.
 
     Raises:
@@ -33,8 +35,10 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     """
     if not laboratory.variants:
         raise ValueError("The ablation needs adapters that were trained alike.")
-    once = {name: path for name, path in laboratory.variants.items() if design_of(name) == name}
-    alike = dataclasses.replace(laboratory, adapters=once)
+    once: dict[str, tuple[str, Path]] = {}
+    for name, path in laboratory.variants.items():
+        once.setdefault(design_of(name), (name, path))
+    alike = dataclasses.replace(laboratory, adapters=dict(once.values()))
     yield alike.base_row()
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)

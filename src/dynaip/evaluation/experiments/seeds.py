@@ -19,18 +19,28 @@ def trained_again(variants: Iterable[str]) -> dict[str, list[str]]:
     return again if len(again) > 1 else {}
 
 
+def check_trained_again(variants: Iterable[str]) -> dict[str, list[str]]:
+    """`trained_again`, or an error where there is nothing to compare.
+
+    Raises:
+        ValueError: Less than two designs were trained more than once.
+    """
+    again = trained_again(variants)
+    if not again:
+        raise ValueError(
+            "Another seed tells something of two designs at least, each trained more than once; "
+            f"give each training as --variant, such as add=FOLDER and add{MARK}1=FOLDER."
+        )
+    return again
+
+
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """The rows of the ablation for all trainings of the designs that were trained more than once.
 
     Raises:
         ValueError: Less than two designs were, so there is nothing to compare.
     """
-    again = trained_again(laboratory.variants)
-    if not again:
-        raise ValueError(
-            "Another seed tells something of two designs at least, each trained more than once; "
-            f"give each training as --variant, such as add=FOLDER and add{MARK}1=FOLDER."
-        )
+    again = check_trained_again(laboratory.variants)
     chosen = {name: laboratory.variants[name] for names in again.values() for name in names}
     alike = dataclasses.replace(laboratory, adapters=chosen)
     for variant in alike.adapters:

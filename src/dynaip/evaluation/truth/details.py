@@ -40,7 +40,7 @@ def band_correlations(
     """
     true = _bands(wanted)[mask]
     best = np.full(BANDS, -np.inf)
-    # Bands of a moved picture are its bands, moved.
+    # Bands of a moved picture are its bands, moved, but for its edges.
     for moved in _shifted(_bands(picture), shifts):
         values = _correlations(moved[mask], true)
         if values.sum() > best.sum():

@@ -170,7 +170,8 @@ def transfer_score(
         readable: Factors that are read well enough; others are left out.
 
     Returns:
-        With an interval over subjects; not measured where either kind has no factor.
+        With an interval over subjects; not measured where either kind has no factor. The size of
+        what is truly 0 is above 0 in every sample, so the interval reaches further down than up.
     """
     chosen = [change for change in interventions if change.factor in readable]
     own = np.array([change.factor in specific for change in chosen])
