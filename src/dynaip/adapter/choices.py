@@ -19,15 +19,22 @@ def check_granularity(weights: Sequence[float], levels: int = len(LEVELS)) -> tu
     Raises:
         ValueError: They are not a number for each level, none negative, that sum to 1.
     """
-    values = tuple(float(weight) for weight in weights)
+    try:
+        values = tuple(float(weight) for weight in weights)
+    except ValueError:  # a word, such as a level's name
+        values = ()
     total = sum(values)
     is_mixture = all(value >= 0 for value in values) and abs(total - 1) <= TOLERANCE
     if len(values) != levels or not is_mixture:
         raise ValueError(
             f"granularity must be {levels} numbers ({', '.join(LEVELS[:levels])}), none negative, "
-            f"that sum to 1; got {', '.join(f'{value:g}' for value in values)}."
+            f"that sum to 1; got {', '.join(map(_as_told, weights))}."
         )
     return tuple(value / total for value in values)
+
+
+def _as_told(weight: object) -> str:
+    return f"{weight:g}" if isinstance(weight, float) else str(weight)
 
 
 def check_window(start: float, end: float) -> None:

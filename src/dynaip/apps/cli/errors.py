@@ -65,7 +65,7 @@ def is_memory_full(error: BaseException) -> bool:
 
 def _usage(error: typer.TyperException) -> str:
     """What is wrong with a command, and where to look; nothing where its help was shown."""
-    told = " ".join(error.format_message().split()).rstrip(".")
+    told = " ".join(error.format_message().split()).rstrip(".?")
     context = getattr(error, "ctx", None)
     where = "" if context is None else f"; see {context.command_path} --help"
     return told and f"{told}{where}."
