@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -132,3 +133,16 @@ def adapter(**changes: object) -> DynaIPAdapter:
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.4)
     return made
+
+
+def record_moves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """From now on modules stay, and where they were to go is noted; pipelines compute `there`."""
+    moved: list[tuple[str, ...]] = []
+
+    def to(module: torch.nn.Module, *where: str, **how: object) -> torch.nn.Module:
+        moved.append((type(module).__name__, *where))
+        return module
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    monkeypatch.setattr("dynaip.pipeline.references.execution_device", lambda pipe: "there")
+    return moved

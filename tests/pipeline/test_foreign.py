@@ -257,13 +257,7 @@ def test_offloaded_weights_come_and_go(
     adapter = weights(family, tmp_path, str(tmp_path / "encoder"))
     with adapter.attach(pipe, offload=True) as personal:
         personal.encode([Subject(RED)])
-        moved = []
-        monkeypatch.setattr(
-            torch.nn.Module,
-            "to",
-            lambda module, *where, **how: moved.append((type(module).__name__, *where)) or module,
-        )
-        monkeypatch.setattr("dynaip.pipeline.references.execution_device", lambda pipe: "there")
+        moved = tiny.record_moves(monkeypatch)
         personal.encode([Subject(RED)])
     parts = ("ForeignAdapter", type(tower(family)).__name__)
     assert moved == [(part, where) for where in ("there", "cpu") for part in parts]

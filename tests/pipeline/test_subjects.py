@@ -153,13 +153,7 @@ def test_offloaded_weights_come_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path
         expected = draw(personal, subjects=[Subject(RED)])
     with adapter.attach(pipe, offload=True) as personal:
         np.testing.assert_array_equal(draw(personal, subjects=[Subject(RED)]), expected)
-        moved = []
-        monkeypatch.setattr(
-            torch.nn.Module,
-            "to",
-            lambda module, *where, **how: moved.append((type(module).__name__, *where)) or module,
-        )
-        monkeypatch.setattr("dynaip.pipeline.references.execution_device", lambda pipe: "there")
+        moved = tiny.record_moves(monkeypatch)
         assert isinstance(personal.encode([Subject(RED)], GRID).prompt, ImagePrompt)
     parts = ("DynaIPAdapter", "CLIPVisionModel")
     assert moved == [(part, where) for where in ("there", "cpu") for part in parts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from dynaip.analysis.evidence_pictures import (
     draw_coefficients,
     draw_samples,
 )
-from dynaip.analysis.report_figures import COLOURS, MARKERS, blank_figure, reach
+from dynaip.analysis.report_figures import COLOURS, MARKERS, blank_figure, marked, reach
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,7 @@ def _trade_off(rows: Sequence[Row]) -> Figure | None:
             y[0],
             xerr=reach(x),
             yerr=reach(y),
-            **_marked(index),
+            **marked(index),
             linestyle="none",
             label=_way_name(row),
             elinewidth=1,
@@ -208,7 +208,7 @@ def _knowledge(rows: Sequence[Row]) -> Figure | None:
             range(len(rows)),
             heights,
             label=_in_words(factor),
-            **_marked(index),
+            **marked(index),
             linestyle="-" if index < len(COLOURS) else "--",
         )
     for row in rows:
@@ -288,13 +288,6 @@ def _name_axes(ax: Axes, measure: str) -> None:
     names = {"cp": "concept preservation (CP)", "cp_coarse": "CP, coarse tier"}
     ax.set(xlabel=names[measure], ylabel="prompt following, over the base's own")
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _marked(index: int) -> dict[str, Any]:
-    """Marker and colour of its own; when all colours have been, they come with other markers."""
-    colour = index % len(COLOURS)
-    marker = (index + index // len(COLOURS)) % len(MARKERS)
-    return {"marker": MARKERS[marker], "color": COLOURS[colour]}
 
 
 # Names as the tables have them; this room and `dynaip.evaluation` do not import each other.

@@ -282,10 +282,10 @@ def miniature(
         figures += _cost(systems, folder, adapter, out)
         progress.advance(bar)
     provenance = {"dynaip": dynaip.__version__, **systems.base.identity}
-    if adapter is not None:
-        provenance["adapter"] = hash_weights(adapter)
-    provenance |= {"probe": hash_weights(probe), "seed": seed}
     uses = {group: way.identity for group, way in systems.adapters.items()}
+    if uses:
+        provenance["adapter"] = next(iter(uses.values()))["adapter"]
+    provenance |= {"probe": hash_weights(probe), "seed": seed}
     write_report(figures, provenance, uses, out)
     _print_tables(figures)
     pages = f"The rows are in {out / 'figures.jsonl'}, the page in {out / 'figures.md'}."

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 from dynaip.evaluation.experiments import denoising
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
@@ -24,6 +23,14 @@ def design_of(variant: str) -> str:
     return re.sub(rf"{MARK}\d+$", "", variant)
 
 
+def by_design(variants: Iterable[str]) -> list[list[str]]:
+    """The trainings of each design, in the order in which they are given."""
+    trainings: dict[str, list[str]] = {}
+    for variant in variants:
+        trainings.setdefault(design_of(variant), []).append(variant)
+    return list(trainings.values())
+
+
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """What each variant's pictures keep on image rows, and what its references tell by the loss.
 
@@ -35,10 +42,8 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     """
     if not laboratory.variants:
         raise ValueError("The ablation needs adapters that were trained alike.")
-    once: dict[str, tuple[str, Path]] = {}
-    for name, path in laboratory.variants.items():
-        once.setdefault(design_of(name), (name, path))
-    alike = dataclasses.replace(laboratory, adapters=dict(once.values()))
+    once = {names[0]: laboratory.variants[names[0]] for names in by_design(laboratory.variants)}
+    alike = dataclasses.replace(laboratory, adapters=once)
     yield alike.base_row()
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)

@@ -19,7 +19,7 @@ from dynaip.evaluation.experiments.branches import changed
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.experiments.table import WAYS
 from dynaip.evaluation.factors import CONCEPT_FACTORS
-from dynaip.evaluation.miniature import Trial, decoded, renders
+from dynaip.evaluation.miniature import Trial, decoded
 from dynaip.evaluation.statistics import cluster_bootstrap_mean, cluster_bootstrap_ratio
 from dynaip.evaluation.truth.details import BANDS, band_correlations, prefers
 from dynaip.evaluation.truth.references import (
@@ -67,8 +67,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     trials = [_told(trial) for trial in laboratory.trials]
     requests = [trial.request(laboratory.reference_size) for trial in trials]
     size, vae = laboratory.probe.config.size, laboratory.pipe.vae
-    drawn = renders(trials, size)
-    wanted = _wanted(trials, drawn, decoded(vae, drawn), size)
+    wanted = _wanted(trials, size, partial(decoded, vae))
     about = {"base": laboratory.base.identity["base"]}
     for name, (show, draw) in _systems(size).items():
         shown = decoded(vae, np.stack([draw(show(trial)) for trial in trials]))
@@ -104,18 +103,20 @@ def _draw(spec: Spec, size: int) -> UInt8[ndarray, "y x 3"]:
     return render(spec, size).image
 
 
-def _wanted(trials: Sequence[Trial], drawn: Pictures, restored: Pictures, size: int) -> Wanted:
-    masks = np.stack([render(trial.target, size).masks[0] for trial in trials])
+def _wanted(trials: Sequence[Trial], size: int, restored: Callable[[Pictures], Pictures]) -> Wanted:
+    drawn = [render(trial.target, size) for trial in trials]
+    pictures = np.stack([each.image for each in drawn])
+    masks = np.stack([each.masks[0] for each in drawn])
     # Twins of what is asked for, not of what the reference was cut from.
     own = [dataclasses.replace(trial, source=trial.target) for trial in trials]
     return Wanted(
-        pictures=drawn,
+        pictures=pictures,
         masks=masks,
         twins={
             factor: np.stack([_draw(changed(trial, factor), size) for trial in own])
             for factor in TWINS
         },
-        ceiling=_fidelity(restored, drawn, masks),
+        ceiling=_fidelity(restored(pictures), pictures, masks),
         clusters=np.array([repr(trial.target.actors[0].concept) for trial in trials]),
     )
 

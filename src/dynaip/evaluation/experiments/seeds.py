@@ -6,20 +6,17 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from dynaip.evaluation.experiments import denoising
-from dynaip.evaluation.experiments.ablation import MARK, WAY, design_of
+from dynaip.evaluation.experiments.ablation import MARK, WAY, by_design
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 
 
-def trained_again(variants: Iterable[str]) -> dict[str, list[str]]:
-    """The trainings of each design that was trained more than once; nothing of less than two."""
-    trainings: dict[str, list[str]] = {}
-    for variant in variants:
-        trainings.setdefault(design_of(variant), []).append(variant)
-    again = {design: names for design, names in trainings.items() if len(names) > 1}
-    return again if len(again) > 1 else {}
+def trained_again(variants: Iterable[str]) -> list[str]:
+    """The trainings of designs that were trained more than once; nothing of less than two."""
+    again = [names for names in by_design(variants) if len(names) > 1]
+    return [name for names in again for name in names] if len(again) > 1 else []
 
 
-def check_trained_again(variants: Iterable[str]) -> dict[str, list[str]]:
+def check_trained_again(variants: Iterable[str]) -> list[str]:
     """`trained_again`, or an error where there is nothing to compare.
 
     Raises:
@@ -41,7 +38,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
         ValueError: Less than two designs were, so there is nothing to compare.
     """
     again = check_trained_again(laboratory.variants)
-    chosen = {name: laboratory.variants[name] for names in again.values() for name in names}
+    chosen = {name: laboratory.variants[name] for name in again}
     alike = dataclasses.replace(laboratory, adapters=chosen)
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)
