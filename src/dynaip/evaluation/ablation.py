@@ -180,23 +180,35 @@ def differences(first: Seen, second: Seen, bench: Bench) -> dict[str, dict[str, 
         By measure, as `ratio_differences`.
     """
     clusters = first.reading.clusters
-    tiers = measurable_tiers(_kept(first, bench).factors)
-    scores = {"cp": list(tiers.values()), **{f"cp_{tier}": [tiers[tier]] for tier in tiers}}
-    found: dict[str, dict[str, Any]] = {}
-    for name, members in scores.items():
-        if all(members):
-            one, other = (
-                tier_columns(side.reading, bench.ceiling.reading, members)
-                for side in (first, second)
-            )
-            weights = [1 / len(members)] * len(members)
-            statistic = tier_statistic(first.reading, members, weights)
-            found[name] = _tested(compare(one, other, clusters, statistic))
+    other = kept_columns(second, bench)
+    found = {
+        name: tested(compare(columns, other[name][0], clusters, statistic))
+        for name, (columns, statistic) in kept_columns(first, bench).items()
+    }
     made, against = (
         {name: mean_columns(values) for name, values in _by_picture(side, bench).items()}
         for side in (first, second)
     )
     return found | ratio_differences(made, against, clusters)
+
+
+def kept_columns(seen: Seen, bench: Bench) -> dict[str, tuple[Columns, Statistic]]:
+    """CP and its tiers as columns and the statistic of their sums; none that is not measurable."""
+    tiers = measurable_tiers(_kept(seen, bench).factors)
+    scores = {"cp": list(tiers.values()), **{f"cp_{tier}": [tiers[tier]] for tier in tiers}}
+    return {
+        name: (
+            tier_columns(seen.reading, bench.ceiling.reading, members),
+            tier_statistic(seen.reading, members, [1 / len(members)] * len(members)),
+        )
+        for name, members in scores.items()
+        if all(members)
+    }
+
+
+def followed_columns(seen: Seen, bench: Bench) -> Columns:
+    """PF as columns whose `ratio` it is."""
+    return mean_columns(_followed(seen.reading, bench)["pf"])
 
 
 def ratio_differences(
@@ -213,12 +225,13 @@ def ratio_differences(
         By measure: `difference` with its interval, `p`, and the smallest `detectable` one.
     """
     return {
-        name: _tested(compare(columns, second[name], clusters, ratio))
+        name: tested(compare(columns, second[name], clusters, ratio))
         for name, columns in first.items()
     }
 
 
-def _tested(comparison: Comparison) -> dict[str, Any]:
+def tested(comparison: Comparison) -> dict[str, Any]:
+    """`difference` with its interval, `p`, and the smallest `detectable` one, as JSON values."""
     return jsonable(comparison._asdict())
 
 

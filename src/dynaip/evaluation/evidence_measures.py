@@ -34,6 +34,7 @@ WORDS = {
     "cp_pf": "CP·PF",
     "copy_paste": "CPI",
     "glyph": "letter",
+    "2AFC glyph": "2AFC letter",
 }
 
 

@@ -23,8 +23,6 @@ from dynaip.evaluation.experiments.denoising import MEASURES
 from dynaip.evaluation.figures import MEASURABLE
 from dynaip.evaluation.statistics import permutation_test
 from dynaip.evaluation.tables import Table, show
-from dynaip.evaluation.truth.granularity import frontier_area, isotonic_slope
-from dynaip.evaluation.truth.preservation import TIERS
 
 
 def _table(rows: Sequence[Row]) -> list[Table]:
@@ -109,31 +107,23 @@ def _several_times(values: Float[np.ndarray, " n"]) -> str | None:
 
 
 def _details(rows: Sequence[Row]) -> list[Table]:
-    factors = list(rows[0]["choices"])
-    bands = ["finest", *(str(n) for n in range(2, len(rows[0]["bands"]))), "coarsest"]
-    return [
-        Table(
-            title="Details: band-limited fidelity and hard distractors (M1)",
-            columns=(
-                "",
-                *(f"BRF {band}" for band in bands),
-                *(f"2AFC {in_words(name)}" for name in factors),
-            ),
-            rows=tuple(
-                (
-                    way_name(row),
-                    *(read_interval(each) for each in row["bands"]),
-                    *(read_interval(row["choices"][name]) for name in factors),
-                )
-                for row in rows
-            ),
-            notes=(
-                "Prompts name category, place, pose, light and scene; the reference's own view "
-                "disagrees. The picture may lie a few pixels off. B4 and B0 show the right subject "
-                "in another view: where its outline lies elsewhere, neither measure sees it.",
-            ),
-        )
-    ]
+    title = "Details: band-limited fidelity and hard distractors (M1)"
+    names = list(rows[0]["details"])
+    measures = Table(
+        title=title,
+        columns=("", *(in_words(name) for name in names)),
+        rows=tuple(
+            (way_name(row), *(read_interval(row["details"][name]) for name in names))
+            for row in rows
+        ),
+        notes=(
+            "Prompts name category, place, pose, light and scene; the reference's own view "
+            "disagrees. The picture may lie a few pixels off. B4 and B0 show the right subject "
+            "in another view: where its outline lies elsewhere, neither measure sees it.",
+        ),
+    )
+    note = "Of the same pictures, less the first adapter on image rows."
+    return [measures, *difference_tables(title, rows, names, note)]
 
 
 def _papers() -> Table:
@@ -225,42 +215,45 @@ def _loss(title: str, rows: Sequence[Row]) -> list[Table]:
 
 def _strength(rows: Sequence[Row]) -> list[Table]:
     notes = []
-    for branches in ("image", "both"):
-        points = [
-            r
-            for r in rows
-            if r.get("branches") == branches and None not in (r["cp"][0], r["retention"][0])
-        ]
-        if points:
-            area = frontier_area([r["cp"][0] for r in points], [r["retention"][0] for r in points])
-            notes.append(f"Area under the frontier of CP and PF retention, {branches}: {area:.3f}.")
+    for row in rows:
+        if "areas" in row:
+            areas = {name: show(read_interval(ends)) for name, ends in row["areas"].items()}
+            less = row["image_less_both"]
+            notes.append(
+                "Area under the frontier of CP and retention: "
+                f"{', '.join(f'{name} {area}' for name, area in areas.items())}; the difference "
+                f"{show(read_interval(less['difference']))}, p {show(less['p'])} (sign-flip test). "
+                "A frontier takes the best of its points, luck included: areas lie rather too high."
+            )
     return measure_tables("Decoupling against lambda (Section 4.1)", rows, notes)
 
 
 def _granularity(rows: Sequence[Row]) -> list[Table]:
+    title = "Manual granularity, low/mid/high in thirds (Sections B.4, B.8)"
+    return [*measure_tables(title, rows), *(_slopes(row) for row in rows if "slopes" in row)]
+
+
+def _slopes(row: Row) -> Table:
     """The claim of B.4 and B.8 is that a tier rises with its own level more than the others do."""
-    manual = [row for row in rows if row.get("granularity")]
-    levels = ("low", "mid", "high")
-    slopes = Table(
+    notes = [
+        "Isotonic slope: the rise of the best non-decreasing fit from weight 0 to 1. It is 0 where "
+        "more weight never helps, and never negative, so luck alone lifts it."
+    ]
+    if "low_on_fine_less_coarse" in row:
+        notes.append(
+            "More weight of the low level moves the fine tier more than the coarse one by "
+            f"{show(read_interval(row['low_on_fine_less_coarse']))}."
+        )
+    levels = list(next(iter(row["slopes"].values())))
+    return Table(
         title="How each tier rises with each level's weight",
         columns=("tier", *levels),
         rows=tuple(
-            (tier, *(_slope(manual, level, f"cp_{tier}") for level in range(len(levels))))
-            for tier in TIERS
+            (tier, *(read_interval(slopes[level]) for level in levels))
+            for tier, slopes in row["slopes"].items()
         ),
-        notes=(
-            "Isotonic slope: the rise of the best non-decreasing fit from weight 0 to 1. It is 0 "
-            "where more weight never helps, and never negative.",
-        ),
+        notes=tuple(notes),
     )
-    title = "Manual granularity, low/mid/high in thirds (Sections B.4, B.8)"
-    return [*measure_tables(title, rows), slopes]
-
-
-def _slope(rows: Sequence[Row], level: int, score: str) -> float | None:
-    points = [(row["granularity"][level], row[score][0]) for row in rows]
-    known = [(weight, value) for weight, value in points if value is not None]
-    return isotonic_slope(*zip(*known, strict=True)) if known else None
 
 
 def _router(rows: Sequence[Row]) -> list[Table]:

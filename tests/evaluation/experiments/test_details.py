@@ -25,15 +25,20 @@ def test_details_tell_known_systems_apart(
     config = ProbeConfig(values=probed_values(), size=64, widths=(4, 4))
     lab = laboratory(model, tmp_path, Probe(config), 16)
     known = list(itertools.islice(EXPERIMENTS["details"](lab), len(SINGLE) + 2))
-    bands = {row["name"]: [value for value, *_ in row["bands"]] for row in known}
+    measures = {
+        row["name"]: {name: value for name, (value, *_) in row["details"].items()} for row in known
+    }
+    bands = {
+        name: [value for measure, value in each.items() if measure.startswith("BRF")]
+        for name, each in measures.items()
+    }
     assert bands["B2 oracle"] == pytest.approx([1] * 4)
     assert bands["B3 blurred"][0] < 0.9 < bands["B3 blurred"][-1]
     assert bands["B6 wrong concept"][0] < 0.5
     assert bands["B7 blank"][0] < 0.5
     for factor in ("main_colour", "second_colour", "glyph"):
         right, wrong = (
-            next(row["choices"][factor][0] for row in known if row["name"] == name)
-            for name in ("B2 oracle", "B6 wrong concept")
+            measures[name][f"2AFC {factor}"] for name in ("B2 oracle", "B6 wrong concept")
         )
         assert right > 0.85
         assert wrong < 0.75

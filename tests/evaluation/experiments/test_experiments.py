@@ -242,8 +242,14 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert told == [(variant, branches) for variant in kept for branches in BRANCHES]
     repeated = [row["variant"] for row in found["seeds"] if "cp" in row]
     assert repeated == ["full", "full-seed1", "add", "add-seed1"]
-    assert [row["name"] for row in found["details"]][-3:] == ["base", "image", "both"]
-    assert len(found["strength"]) == 13
+    base, image, both = found["details"][-3:]
+    assert [base["name"], image["name"], both["name"]] == ["base", "image", "both"]
+    assert "against_method" not in image
+    for row in (base, both):
+        for name, test in row["against_method"].items():
+            less = row["details"][name][0] - image["details"][name][0]
+            assert test["difference"][0] == pytest.approx(less), name
+    assert len(found["strength"]) == 14
     assert [row["name"] for row in found["methods"]] == ["text only", "full", "fitted"]
     assert all(row["seconds_per_subject"] is not None for row in found["methods"])
     ((views, words, others),) = fits

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dynaip.evaluation.figures import Reading
+from dynaip.evaluation.statistics import ratio
 from dynaip.evaluation.truth.confusion import (
     LIGHT_ANGLES,
     Cast,
@@ -21,9 +22,11 @@ from dynaip.evaluation.truth.confusion import (
 )
 from dynaip.evaluation.truth.granularity import (
     frontier_area,
+    frontier_statistic,
     isotonic_slope,
     router_response,
     shuffled_response,
+    slope_statistic,
 )
 from dynaip.evaluation.truth.leakage import (
     Intervention,
@@ -346,6 +349,20 @@ class TestTradeOffs:
         assert frontier_area([1.0, 0.5], [0.5, 1.0]) == 0.75
         assert frontier_area([1.0, 0.5, 0.4], [0.5, 1.0, 0.4]) == 0.75
         assert frontier_area([-0.1], [1.0]) == 0
+
+    def test_areas_and_slopes_are_functions_of_the_ways_sums(self) -> None:
+        """Of two draws: CP 1 and 0.5, PF 0.5 and 1 (over 0.5 of the base's); then nothing kept."""
+        sums = np.array([[2, 4, 4, 4, 1, 4, 2, 4, 2, 4], [2, 4, 0, 4, 1, 4, 0, 4, 2, 4]], float)
+        area = frontier_statistic(2, ratio)
+        assert area(sums).tolist() == [frontier_area([1.0, 0.5], [0.5, 1.0]), 0]
+        slope = slope_statistic([0, 1, 0.5], ratio)
+        assert slope(np.array([[1, 4, 3, 4, 0, 4], [3, 4, 1, 4, 2, 4]], float)).tolist() == [
+            isotonic_slope([0, 1, 0.5], [0.25, 0.75, 0]),
+            0,
+        ]
+        unread = np.array([[2, 4, 4, 4, 1, 4, 0, 0, 2, 4]], float)
+        assert np.isnan(area(unread)).all()
+        assert np.isnan(slope(unread[:, 2:8])).all()
 
     def test_the_router_answers_and_the_shuffled_one_does_not(self) -> None:
         plain = RNG.dirichlet((3, 3, 3), 500)

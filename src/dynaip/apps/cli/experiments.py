@@ -140,7 +140,7 @@ def _possible(names: Sequence[str], variants: Mapping[str, Path]) -> list[str]:
 
 
 # Learning rates that suit what is trained: all weights, low-rank changes, one word.
-RATES = {"dreambooth": 2e-4, "dreambooth-lora": 2e-3, "textual-inversion": 1e-2}
+RATES = {"dreambooth": 5e-5, "dreambooth-lora": 5e-4, "textual-inversion": 1e-2}
 
 
 def _methods(pipe: FluxPipeline, steps: int) -> tuple[PerSubject, ...]:

@@ -15,12 +15,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
+from dynaip.evaluation.ablation import ratio_differences
 from dynaip.evaluation.experiments.branches import changed
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.experiments.table import WAYS
 from dynaip.evaluation.factors import CONCEPT_FACTORS
 from dynaip.evaluation.miniature import Trial, decoded
-from dynaip.evaluation.statistics import cluster_bootstrap_mean, cluster_bootstrap_ratio
+from dynaip.evaluation.statistics import Columns, cluster_bootstrap, mean_columns, ratio
+from dynaip.evaluation.tables import jsonable
 from dynaip.evaluation.truth.details import BANDS, band_correlations, prefers
 from dynaip.evaluation.truth.references import (
     SINGLE,
@@ -35,6 +37,7 @@ from dynaip.miniature.toyland.spec import AGNOSTIC
 
 # What a twin may differ in: all that prompts leave to the reference.
 TWINS = tuple(name for name in CONCEPT_FACTORS if name != "category")
+BAND_NAMES = ("finest", *(str(band) for band in range(2, BANDS)), "coarsest")
 # Prompts place a subject to within a few pixels.
 SHIFTS = 5
 BLUR = 1.0  # pixels
@@ -68,18 +71,27 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     requests = [trial.request(laboratory.reference_size) for trial in trials]
     size, vae = laboratory.probe.config.size, laboratory.pipe.vae
     wanted = _wanted(trials, size, partial(decoded, vae))
-    about = {"base": laboratory.base.identity["base"]}
+    base = laboratory.base.identity
     for name, (show, draw) in _systems(size).items():
         shown = decoded(vae, np.stack([draw(show(trial)) for trial in trials]))
-        yield _row(name, {"reference system": name, **about}, shown, wanted)
+        about = {"name": name, "reference system": name, "base": base["base"]}
+        yield _row(about, _columns(shown, wanted), wanted)
     made = laboratory.pictures("base", laboratory.base, requests)
-    yield _row("base", laboratory.base.identity, made, wanted)
+    measured = [({"name": "base", **base}, _columns(made, wanted))]
     for adapter in laboratory.adapters:
         with laboratory.attached(adapter) as (_, put):
             for name, use in WAYS.items():
                 way = put(use)
                 made = laboratory.pictures(adapter, way, requests)
-                yield {"variant": adapter, **_row(name, way.identity, made, wanted)}
+                about = {"variant": adapter, "name": name, **way.identity}
+                measured.append((about, _columns(made, wanted)))
+    # The first adapter with DDS.
+    method = measured[1][1]
+    for about, columns in measured:
+        row = _row(about, columns, wanted)
+        if columns is not method:
+            row["against_method"] = ratio_differences(columns, method, wanted.clusters)
+        yield row
 
 
 def _told(trial: Trial) -> Trial:
@@ -128,22 +140,28 @@ def _fidelity(
     return np.stack([band_correlations(*one, shifts=SHIFTS) for one in each])
 
 
-def _row(name: str, identity: Mapping[str, Any], pictures: Pictures, wanted: Wanted) -> Row:
+def _columns(pictures: Pictures, wanted: Wanted) -> dict[str, Columns]:
+    """Columns of the `ratio` that each measure is."""
     found = _fidelity(pictures, wanted.pictures, wanted.masks)
-    return {
-        "name": name,
-        **identity,
-        "pictures": len(pictures),
-        "bands": [
-            list(cluster_bootstrap_ratio(found[:, b], wanted.ceiling[:, b], wanted.clusters))
-            for b in range(BANDS)
-        ],
-        "choices": {factor: _choice(pictures, wanted, factor) for factor in TWINS},
+    bands = {
+        f"BRF {name}": np.stack([found[:, band], wanted.ceiling[:, band]], axis=1)
+        for band, name in enumerate(BAND_NAMES)
     }
+    choices = {
+        f"2AFC {factor}": mean_columns(_chosen(pictures, wanted, factor)) for factor in TWINS
+    }
+    return bands | choices
 
 
-def _choice(pictures: Pictures, wanted: Wanted, factor: str) -> list[float]:
-    """Share of pictures that are nearer to their subject than to its twin."""
+def _chosen(pictures: Pictures, wanted: Wanted, factor: str) -> Float[ndarray, " b"]:
+    """1 for pictures that are nearer to their subject than to its twin, else 0."""
     each = zip(pictures, wanted.pictures, wanted.twins[factor], wanted.masks, strict=True)
-    chosen = np.array([prefers(*one, shifts=SHIFTS) for one in each])
-    return list(cluster_bootstrap_mean(chosen, wanted.clusters))
+    return np.array([prefers(*one, shifts=SHIFTS) for one in each], float)
+
+
+def _row(about: Row, columns: Mapping[str, Columns], wanted: Wanted) -> Row:
+    measures = {
+        name: jsonable(cluster_bootstrap(each, wanted.clusters, ratio))
+        for name, each in columns.items()
+    }
+    return {**about, "pictures": len(wanted.pictures), "details": measures}

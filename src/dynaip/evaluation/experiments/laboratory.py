@@ -203,7 +203,8 @@ class Laboratory:
         )
 
     @cached_property
-    def _bench(self) -> Bench:
+    def own_bench(self) -> Bench:
+        """Where pictures of the trials are made and read."""
         return Bench(
             trials=self.trials,
             probe=self.probe,
@@ -219,7 +220,7 @@ class Laboratory:
         """Where the pictures of an experiment are made and read; by default of `trials`."""
         asked = self.trials if trials is None else trials
         return dataclasses.replace(
-            self._bench,
+            self.own_bench,
             trials=asked,
             on_pictures=lambda done: self.progress(name, len(asked), done),
         )
@@ -237,7 +238,8 @@ class Laboratory:
         )
 
     @cached_property
-    def _base_seen(self) -> Seen:
+    def base_seen(self) -> Seen:
+        """The base's pictures of the trials."""
         bench = self.bench("base")
         return bench.see(bench.pictures("base", self.base))
 
@@ -250,30 +252,34 @@ class Laboratory:
 
     def base_row(self) -> Row:
         """The measures of the base, which sees no reference."""
-        seen = self._base_seen
-        return ablation_row("base", self.base.identity, seen, seen, self._bench)
+        seen = self.base_seen
+        return ablation_row("base", self.base.identity, seen, seen, self.own_bench)
 
     def reference_rows(self) -> Iterator[Row]:
         """The measures of systems of known worth: what a copy reaches, and what perfection."""
         size = self.probe.config.size
         for name, show in SINGLE.items():
             drawn = np.stack([render(show(trial), size).image for trial in self.trials])
-            seen = self._bench.see(self._bench.restored(drawn))
+            seen = self.own_bench.see(self.own_bench.restored(drawn))
             # Their retention is over the base's prompt following.
             about = {"reference system": name, **self.base.identity}
-            yield ablation_row(name, about, seen, self._base_seen, self._bench)
+            yield ablation_row(name, about, seen, self.base_seen, self.own_bench)
 
     def rows(self, adapter: str, uses: Mapping[str, Use]) -> Iterator[Row]:
         """The measures of an adapter, used in each way, and how they differ from the method's."""
-        base, method = self._base_seen, self._method_seen
+        return (row for row, _ in self.seen_rows(adapter, uses))
+
+    def seen_rows(self, adapter: str, uses: Mapping[str, Use]) -> Iterator[tuple[Row, Seen]]:
+        """`rows`, each with the pictures as the probe sees them."""
+        base, method = self.base_seen, self._method_seen
         with self.attached(adapter) as (_, put):
             for name, use in uses.items():
                 way, bench = put(use), self.bench(f"{adapter}, {name}")
                 made = bench.see(bench.pictures(adapter, way))
                 row = {
                     "variant": adapter,
-                    **ablation_row(name, way.identity, made, base, self._bench),
+                    **ablation_row(name, way.identity, made, base, self.own_bench),
                 }
                 if (adapter, use) != (self.first, Use()):
-                    row["against_method"] = differences(made, method, self._bench)
-                yield row
+                    row["against_method"] = differences(made, method, self.own_bench)
+                yield row, made

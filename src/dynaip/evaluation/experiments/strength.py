@@ -2,22 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from dynaip.adapter.config import Branches
+from dynaip.evaluation.ablation import Bench, Seen, followed_columns, kept_columns, tested
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.generation import Use
+from dynaip.evaluation.miniature import PROMPTED
+from dynaip.evaluation.statistics import Columns, cluster_bootstrap, compare
+from dynaip.evaluation.tables import jsonable
+from dynaip.evaluation.truth.granularity import frontier_statistic
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+SWEEPS: tuple[Branches, Branches] = ("image", "both")
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """CP and PF over lambda from 0 (the base) to 1.5, on image rows and on both."""
+    """CP and PF over lambda from 0 (the base) to 1.5, on image rows and on both; their areas."""
     yield laboratory.base_row()
-    uses = {
-        f"{branches}, {scale:g}": Use(branches=cast(Branches, branches), scale=scale)
-        for branches in ("image", "both")
-        for scale in SCALES
+    sweeps: list[list[Seen]] = []
+    for branches in SWEEPS:
+        uses = {f"{branches}, {scale:g}": Use(branches=branches, scale=scale) for scale in SCALES}
+        sweeps.append([])
+        for row, seen in laboratory.seen_rows(laboratory.first, uses):
+            sweeps[-1].append(seen)
+            yield row
+    yield from _areas(laboratory, sweeps)
+
+
+def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator[Row]:
+    """The areas under both frontiers; nothing where CP or PF cannot be measured."""
+    bench, base = laboratory.own_bench, laboratory.base_seen
+    if "cp" not in kept_columns(base, bench) or not any(map(bench.reads, PROMPTED)):
+        return
+    clusters, before = base.reading.clusters, followed_columns(base, bench)
+    _, preserved = kept_columns(base, bench)["cp"]
+    area = frontier_statistic(len(SCALES), preserved)
+    columns = [
+        np.concatenate([before, *(_point(seen, bench) for seen in sweep)], axis=1)
+        for sweep in sweeps
+    ]
+    areas = [cluster_bootstrap(each, clusters, area) for each in columns]
+    yield {
+        "name": "areas",
+        **laboratory.base.identity,
+        "pictures": len(bench.trials),
+        "areas": jsonable(dict(zip(SWEEPS, areas, strict=True))),
+        "image_less_both": tested(compare(columns[0], columns[1], clusters, area)),
     }
-    yield from laboratory.rows(laboratory.first, uses)
+
+
+def _point(seen: Seen, bench: Bench) -> Columns:
+    """The columns of CP, then those of PF."""
+    columns, _ = kept_columns(seen, bench)["cp"]
+    return np.concatenate([columns, followed_columns(seen, bench)], axis=1)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from dynaip.evaluation.statistics import Interval, cluster_bootstrap_mean
+from dynaip.evaluation.statistics import Interval, Statistic, cluster_bootstrap_mean, ratio
 
 
-def frontier_area(cp: Sequence[float], pf: Sequence[float]) -> float:
+def frontier_area(
+    cp: Sequence[float] | Float[np.ndarray, " n"], pf: Sequence[float] | Float[np.ndarray, " n"]
+) -> float:
     """Area under the frontier of (CP, PF) points, such as those of a sweep over lambda (M5).
 
     A point stands for all that is no better in either: the area is that of the union of the
@@ -23,6 +25,31 @@ def frontier_area(cp: Sequence[float], pf: Sequence[float]) -> float:
             area += right * (up - height)
             height = up
     return float(area)
+
+
+def frontier_statistic(ways: int, preserved: Statistic) -> Statistic:
+    """`frontier_area` of CP and retention, of the sums of columns that lie side by side.
+
+    A frontier picks the best of its points, luck included: areas and their intervals lie rather too
+    high than too low.
+
+    Args:
+        ways: Points of the sweep.
+        preserved: CP, of the sums of one way's columns.
+
+    Returns:
+        Of the sums of: two columns whose `ratio` is the base's PF, and for each way those of CP and
+        two whose `ratio` is its PF. Not a number where a point has none.
+    """
+
+    def area(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
+        before, each = ratio(sums[:, :2]), np.split(sums[:, 2:], ways, axis=1)
+        cp = np.stack([preserved(way[:, :-2]) for way in each], axis=1)
+        retention = np.stack([ratio(way[:, -2:]) for way in each], axis=1) / before[:, None]
+        areas = [frontier_area(*points) for points in zip(cp, retention, strict=True)]
+        return np.where(np.isfinite(cp + retention).all(axis=1), areas, np.nan)
+
+    return area
 
 
 def router_response(
@@ -52,7 +79,9 @@ def shuffled_response(
     return router_response(middle - sign * half, middle + sign * half, clusters)
 
 
-def isotonic_slope(weights: Sequence[float], scores: Sequence[float]) -> float:
+def isotonic_slope(
+    weights: Sequence[float], scores: Sequence[float] | Float[np.ndarray, " n"]
+) -> float:
     """Rise of the best non-decreasing fit over the range of a coefficient (M6b).
 
     Scores of equal weight count as their mean. Pools adjacent violators; 0 where raising the
@@ -67,3 +96,23 @@ def isotonic_slope(weights: Sequence[float], scores: Sequence[float]) -> float:
             (above, n), (below, m) = pools[-2:]
             pools[-2:] = [[(above * n + below * m) / (n + m), n + m]]
     return (pools[-1][0] - pools[0][0]) / float(x[-1] - x[0])
+
+
+def slope_statistic(weights: Sequence[float], score: Statistic) -> Statistic:
+    """`isotonic_slope` of a tier, of the sums of all ways' columns side by side.
+
+    Args:
+        weights: The coefficient of each way.
+        score: The tier's, of the sums of one way's columns.
+
+    Returns:
+        Not a number where a way has no score.
+    """
+
+    def slope(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
+        each = np.split(sums, len(weights), axis=1)
+        scores = np.stack([score(way) for way in each], axis=1)
+        slopes = [isotonic_slope(weights, of_draw) for of_draw in scores]
+        return np.where(np.isfinite(scores).all(axis=1), slopes, np.nan)
+
+    return slope
