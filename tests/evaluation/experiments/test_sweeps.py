@@ -63,6 +63,7 @@ def test_areas_are_those_of_the_rows(lab: Laboratory, monkeypatch: pytest.Monkey
     less = last["image_less_both"]["difference"][0]
     assert less == pytest.approx(areas["image"] - areas["both"])
     assert 0 < last["image_less_both"]["p"] <= 1
+    assert last["adapter"] == ways[0]["adapter"]
 
 
 def test_slopes_are_those_of_the_rows(lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +77,7 @@ def test_slopes_are_those_of_the_rows(lab: Laboratory, monkeypatch: pytest.Monke
                 [row[f"cp_{tier}"][0] for row in manual],
             )
             assert slopes[name][0] == pytest.approx(isotonic_slope(*points))
+    assert last["adapter"] == manual[0]["adapter"]
     less = last["slopes"]["fine"]["low"][0] - last["slopes"]["coarse"]["low"][0]
     assert last["low_on_fine_less_coarse"][0] == pytest.approx(less)
     page = "".join(markdown(table) for table in TABLES["granularity"](rows))

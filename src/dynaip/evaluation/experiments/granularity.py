@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dynaip.evaluation.ablation import Seen, kept_columns
-from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row, about_adapter
 from dynaip.evaluation.generation import Use
 from dynaip.evaluation.statistics import Statistic, cluster_bootstrap
 from dynaip.evaluation.tables import jsonable
@@ -29,12 +29,14 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
             weights = (low / PARTS, mid / PARTS, (PARTS - low - mid) / PARTS)
             uses["/".join(str(part) for part in parts)] = Use(granularity=weights)
     made: list[Seen] = []
+    about: Row = {}
     for row, seen in laboratory.seen_rows(laboratory.first, uses):
         made.append(seen)
+        about = about_adapter(row)
         yield row
     _, *manual = made
     weights = [use.granularity for use in uses.values() if use.granularity]
-    yield from _slopes(laboratory, manual, weights)
+    yield from ({**about, **row} for row in _slopes(laboratory, manual, weights))
 
 
 def _slopes(
@@ -54,8 +56,6 @@ def _slopes(
     }
     row: Row = {
         "name": "slopes",
-        **laboratory.base.identity,
-        "pictures": len(clusters),
         "slopes": {
             tier: {
                 level: jsonable(cluster_bootstrap(columns[tier], clusters, slope[tier, level]))

@@ -49,6 +49,11 @@ def as_text(picture: UInt8[ndarray, "y x 3"]) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
+def about_adapter(row: Row) -> Row:
+    """What a row says of its adapter and its pictures, for a row about several of its ways."""
+    return {key: row[key] for key in ("variant", "base", "adapter", "pictures")}
+
+
 Put = Callable[[Use], PersonalGenerator]
 Drawn = tuple[UInt8[ndarray, "y x 3"], str]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dynaip.adapter.config import Branches
 from dynaip.evaluation.ablation import Bench, Seen, followed_columns, kept_columns, tested
-from dynaip.evaluation.experiments.laboratory import Laboratory, Row
+from dynaip.evaluation.experiments.laboratory import Laboratory, Row, about_adapter
 from dynaip.evaluation.generation import Use
 from dynaip.evaluation.miniature import PROMPTED
 from dynaip.evaluation.statistics import Columns, cluster_bootstrap, compare
@@ -23,13 +23,15 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     """CP and PF over lambda from 0 (the base) to 1.5, on image rows and on both; their areas."""
     yield laboratory.base_row()
     sweeps: list[list[Seen]] = []
+    about: Row = {}
     for branches in SWEEPS:
         uses = {f"{branches}, {scale:g}": Use(branches=branches, scale=scale) for scale in SCALES}
         sweeps.append([])
         for row, seen in laboratory.seen_rows(laboratory.first, uses):
             sweeps[-1].append(seen)
+            about = about_adapter(row)
             yield row
-    yield from _areas(laboratory, sweeps)
+    yield from ({**about, **row} for row in _areas(laboratory, sweeps))
 
 
 def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator[Row]:
@@ -47,8 +49,6 @@ def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator
     areas = [cluster_bootstrap(each, clusters, area) for each in columns]
     yield {
         "name": "areas",
-        **laboratory.base.identity,
-        "pictures": len(bench.trials),
         "areas": jsonable(dict(zip(SWEEPS, areas, strict=True))),
         "image_less_both": tested(compare(columns[0], columns[1], clusters, area)),
     }
