@@ -154,7 +154,13 @@ def test_the_truth_is_read_by_a_probe_and_reported(
     scored = cli("bench", "score", out, *options)
     assert scored.code == 0, scored.err
     assert "Left out" in scored.err
-    assert "category (living, one of 2): 0." in scored.err
+    # A line for each way of being seen, a column for each factor.
+    _, heads, *lines = scored.err.splitlines()
+    assert heads.split() == ["category"]
+    assert [line.split("  ")[:2] for line in map(str.rstrip, lines)] == [
+        ["living, one of 2", "0.000"],
+        ["living, one of 3", "0.333"],
+    ]
     rows = read_scores(out / "scores" / "truth.jsonl").rows
     assert {row.score for row in rows if row.measure == "truth-scene"} == {1.0}
     assert {row.protocol for row in rows if row.measure == "pf"} == {"truth"}

@@ -44,5 +44,8 @@ def test_the_papers_rows_need_no_folder(cli: Any) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path, cli: Any) -> None:
     assert "Give result folders" in cli("report").err
+    for option in (("--against", "ours"), ("--figure", tmp_path / "figure.png")):
+        result = cli("report", "--paper", *option)
+        assert (result.code, "are about result folders" in result.err) == (2, True)
     result = cli("report", tmp_path)
     assert (result.code, "There is no manifest" in result.err) == (2, True)

@@ -211,6 +211,9 @@ def test_pools_are_read_from_folders(tmp_path: Path) -> None:
         ("corgi", ["corgi_2.png"]),
     ]
     assert [s.name for s in found["object"]] == ["tea pot"]
+    (tmp_path / "living" / "names.json").write_text(json.dumps({"Rex": "dog", "rex": "cat"}))
+    with pytest.raises(ValueError, match=r"names\.json names rex, which .*living does not have"):
+        read_pools(tmp_path)
     (tmp_path / "living" / "names.json").write_text("[")
     with pytest.raises(ValueError, match="not a JSON object"):
         read_pools(tmp_path)

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         (json.dumps({"id": "b"}), "line 3 lacks 'subjects'"),
         (second.replace('"prompt"', '"promt"'), "line 3: .*prompt"),
         (second.replace("[1, 2]", '["x"]'), "line 3: .*invalid literal"),
+        (re.sub(r'"references": \["(.*?)"\]', r'"references": "\1"', second), "is a list, such as"),
     ):
         path.write_text("\n".join([header, first, broken]))
         with pytest.raises(ManifestError, match=words):

@@ -31,6 +31,23 @@ def test_metrics_have_a_table(tmp_path: Path) -> None:
     assert table.rows[0] == ("ours", Interval(3, 3, 3), 3 * SUBJECTS)
 
 
+def test_who_lacks_a_metric_is_named_and_the_ends_of_the_scale_are_asked_for_if_not_given(
+    tmp_path: Path,
+) -> None:
+    clip = [dataclasses.replace(row, measure="clip-i", scorer="clip") for row in measured(3)]
+    ours = source(tmp_path, "ours", measured(3), iter(clip))
+    copied = source(tmp_path, "copy of the reference", iter(clip))
+    bare = source(tmp_path, "bare")
+    table = report_tables([ours, copied, bare])[-2]
+    assert [row[0] for row in table.rows] == ["ours", "copy of the reference"]
+    assert table.notes[1:] == (
+        "copy of the reference has no dino: score it as the others were.",
+        "bare has no clip-i, dino: score it as the others were.",
+    )
+    alone = report_tables([ours])[-1].notes
+    assert ["ends of the scale are missing" in note for note in alone] == [False, True]
+
+
 def test_metrics_of_an_incomplete_folder_have_no_mean(tmp_path: Path) -> None:
     """Leaving failures out must not help."""
     folders = [

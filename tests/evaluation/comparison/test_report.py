@@ -69,6 +69,29 @@ def test_judges_stand_apart_with_their_agreement(tables: dict[str, Table]) -> No
     assert "Krippendorff" in table.notes[0]
 
 
+def test_agreement_is_of_the_table_s_own_pictures(tmp_path: Path) -> None:
+    """Judges that agree on single subjects only."""
+    opinion = random_opinion(2.0, 5)
+    known = {row.unit: row for row in rows(opinion, "eye")}
+    other = [
+        dataclasses.replace(
+            row,
+            scorer="kind-eye",
+            score=row.score if row.case.startswith("one-") else 4 - row.score,
+        )
+        for row in known.values()
+        if row.score is not None
+    ]
+    found = report_tables([source(tmp_path, "ours", iter(known.values()), iter(other))])
+    alphas = {
+        table.title: [float(note.split("= ")[1].rstrip(".")) for note in table.notes]
+        for table in found
+        if "each judge" in table.title
+    }
+    assert alphas["One subject, each judge (dynaip)"] == [1, 1]
+    assert max(alphas["Several subjects, each judge (dynaip)"]) < 0
+
+
 def test_groups_divide_the_pictures(tables: dict[str, Table]) -> None:
     counts = {(row[0], row[1]): row[-2] for row in tables["By category (dynaip)"].rows}
     assert counts["object", "ours"] + counts["animal", "ours"] == 2 * SUBJECTS
@@ -160,7 +183,8 @@ def test_a_sample_that_is_too_small_for_a_test_says_so(tmp_path: Path) -> None:
 
 def test_who_is_not_in_a_table_is_named(sources: list[Source], tmp_path: Path) -> None:
     first, *rest = report_tables([sources[0], source(tmp_path, "silent")])
-    assert any("silent has no score" in note for note in first.notes)
+    absent = "silent has neither CP nor PF of the protocol dynaip: score it as the others were."
+    assert absent in first.notes
     assert not any("tested against" in note for note in first.notes)
     some = [row for index, row in enumerate(rows(lambda *_: 4, JUDGES[0])) if index % 5]
     half = source(tmp_path, "half", iter(some))
@@ -242,11 +266,22 @@ def test_a_judge_that_stopped_before_a_measure_is_told_and_not_paired(tmp_path: 
     ]
 
 
-def test_the_ends_of_the_scale_are_asked_for(sources: list[Source], tmp_path: Path) -> None:
-    copied = source(tmp_path, "copy of the reference", rows(lambda *_: 4, "kind-eye"))
-    for found, missing in (([sources[0]], True), ([sources[0], copied], False)):
+def test_the_ends_of_the_scale_are_asked_for_where_they_were_not_given(
+    sources: list[Source], tmp_path: Path
+) -> None:
+    name = "copy of the reference"
+    copied = source(tmp_path, name, rows(lambda *_: 4, "kind-eye"))
+    other = source(tmp_path / "other", name, rows(lambda *_: 4, "probe", "truth"))
+    bare = source(tmp_path / "bare", name)
+    for found, missing, absent in (
+        ([sources[0]], True, False),
+        ([sources[0], copied], False, False),
+        ([sources[0], other], False, True),
+        ([sources[0], bare], False, True),
+    ):
         notes = " ".join(report_tables(found)[0].notes)
         assert ("ends of the scale are missing" in notes) == missing
+        assert (f"{name} has neither CP nor PF of the protocol dynaip" in notes) == absent
 
 
 def test_a_torn_line_is_told(tmp_path: Path) -> None:

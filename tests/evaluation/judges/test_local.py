@@ -67,6 +67,18 @@ def test_candidates_are_a_distribution_and_seeds_count(judge: LocalJudge, result
     assert judge(messages, candidates=False, **{**warm, "max_tokens": 1}).finish == "length"
 
 
+def test_the_models_own_sampling_is_left_out(judge: LocalJudge, results: Results) -> None:
+    strict = PROTOCOLS["strict"]
+    messages = next(ask_about(results, strict, OURS)).messages(strict)
+    answer = judge(messages, candidates=False, **SETTINGS)
+    own = judge.model.generation_config
+    own.repetition_penalty = 100.0
+    try:
+        assert judge(messages, candidates=False, **SETTINGS) == answer
+    finally:
+        own.repetition_penalty = 1.0
+
+
 @pytest.fixture(scope="module")
 def served(model: Path) -> Iterator[str]:
     """`transformers serve` on loopback."""

@@ -115,6 +115,13 @@ def test_what_is_sent_is_the_reference_and_then_the_picture(results: Results) ->
         assert np.array_equal(sent, picture(seed))
 
 
+def test_dreambenchpp_s_pictures_are_asked_for_in_high_detail(results: Results) -> None:
+    for protocol in PROTOCOLS.values():
+        (message,) = next(ask_about(results, protocol, OURS)).messages(protocol)
+        details = {part["image_url"].get("detail") for part in message["content"][1:]}
+        assert details == ({"high"} if protocol.name == "dreambenchpp" else {None})
+
+
 def test_dreambenchpp_s_pictures_are_squeezed_to_512() -> None:
     data = encode_picture(picture(0), "jpeg-512").removeprefix("data:image/jpeg;base64,")
     expected = BytesIO()

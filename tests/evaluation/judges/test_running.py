@@ -212,9 +212,9 @@ def test_each_kind_of_server_is_sent_what_it_takes(
     sent = [request.keys() - {"messages", "model"} for request in server.requests]
     always = {"temperature", "top_p", "seed"}
     assert dict(zip(SERVERS, sent, strict=True)) == {
-        "vllm": {*always, "max_tokens", "top_k", "repetition_penalty"},
-        "sglang": {*always, "max_tokens"},
-        "transformers": {*always, "max_tokens"},
+        "vllm": {*always, "max_tokens", "top_k", "min_p", "repetition_penalty"},
+        "sglang": {*always, "max_tokens", "top_k", "min_p", "repetition_penalty"},
+        "transformers": {*always, "max_tokens", "frequency_penalty"},
         "openai": {*always, "max_completion_tokens"},
     }
 

@@ -35,6 +35,8 @@ def report(
 
     if not folders and not paper:
         raise ValueError("Give result folders to compare, or --paper for the paper's own rows.")
+    if not folders and (against is not None or figure is not None):
+        raise ValueError("--against and --figure are about result folders; give some.")
     with Console(stderr=True).status("Comparing methods"):
         sources = [open_source(folder) for folder in folders or []]
         tables = report_tables(sources, against) if sources else []

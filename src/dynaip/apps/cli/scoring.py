@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from rich.table import Table
 
 from dynaip.apps.cli.loading import quiet_libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rich.progress import Progress
 
@@ -80,13 +80,28 @@ def truth_rows(
     size = max(open_picture(pictures[0].path).size)
     least = MEASURABLE if least is None else least
     ceilings = measure_ceilings(results.manifest, probe, size, least, lambda: progress.advance(bar))
-    if left_out := ceilings.left_out:
-        listed = [f"{factor} ({seen}): {share:.2f}" for (factor, seen), share in left_out.items()]
-        typer.echo(
+    if ceilings.left_out:
+        progress.console.print(
             f"Left out, as the probe is right about it in less than {least:.0%} of perfect "
-            f"answers: {'; '.join(sorted(listed))}.",
-            err=True,
+            "answers; here in what share of them:",
+            _share_table(ceilings.left_out),
         )
     bar = progress.add_task("Scoring", total=len(pictures))
     scorer = f"probe:{hash_weights(folder)}"
     return score_truth(results, probe, scorer, ceilings, lambda: progress.advance(bar))
+
+
+def _share_table(shares: Mapping[tuple[str, str], float]) -> Table:
+    """A row for each way of being seen, a column for each factor."""
+    from dynaip.evaluation.factors import CONCEPT_FACTORS, PICTURE_FACTORS
+
+    order = (*CONCEPT_FACTORS, *PICTURE_FACTORS)
+    factors = sorted({factor for factor, _ in shares}, key=order.index)
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column(no_wrap=True)
+    for factor in factors:
+        table.add_column(factor.replace("_", " "), vertical="bottom")
+    for seen in sorted({seen for _, seen in shares}):
+        known = [shares.get((factor, seen)) for factor in factors]
+        table.add_row(seen, *("" if share is None else f"{share:.3f}" for share in known))
+    return table

@@ -200,7 +200,8 @@ def read_pools(folder: Path) -> dict[str, list[PoolSubject]]:
     says otherwise.
 
     Raises:
-        ValueError: There is no such folder, no data type in it, or a `names.json` is broken.
+        ValueError: There is no such folder, no data type in it, or a `names.json` is broken or
+            names what is not there.
     """
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}; check the path.")
@@ -217,14 +218,19 @@ def _read_pool(folder: Path) -> list[PoolSubject]:
             names = {str(k): str(v) for k, v in json.loads(path.read_text()).items()}
         except (ValueError, AttributeError) as error:
             raise ValueError(f'{path} is not a JSON object such as {{"rex": "dog"}}.') from error
-    subjects = []
+    subjects, stems = [], set()
     for entry in sorted(folder.iterdir()):
         files = sorted(entry.iterdir()) if entry.is_dir() else [entry]
         pictures = tuple(file for file in files if file.suffix.lower() in ENDINGS)
         if pictures:
             stem = entry.name if entry.is_dir() else entry.stem
+            stems.add(stem)
             noun = re.sub(r"[_\W\d]+$", "", stem).replace("_", " ").replace("-", " ")
             subjects.append(PoolSubject(name=names.get(stem, noun or stem), references=pictures))
+    if unknown := sorted(names.keys() - stems):
+        raise ValueError(
+            f"{path} names {', '.join(unknown)}, which {folder} does not have; mend or remove it."
+        )
     return subjects
 
 

@@ -210,6 +210,8 @@ def _from_row(row: dict[str, Any], folder: Path, path: Path, number: int) -> Cas
 
 
 def _subject_from(row: dict[str, Any], folder: Path) -> CaseSubject:
+    if isinstance(row["references"], str):  # its letters would be read as paths
+        raise ManifestError(f"references is a list, such as [{row['references']!r}].")
     box = row.get("box")
     return CaseSubject(
         **{

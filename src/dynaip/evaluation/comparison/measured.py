@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from dynaip.evaluation.benchmarks.baselines import BASELINES
 from dynaip.evaluation.benchmarks.results import Results, Wanted
 from dynaip.evaluation.comparison.judged import METRIC, cluster
 from dynaip.evaluation.comparison.paired import Tested, paired_table
@@ -123,7 +124,16 @@ def metric_table(sources: Sequence[Source]) -> Table:
         cells = [measured[m].mean() if m in measured else None for m in names]
         if measured:
             rows.append((method, *cells, max(len(each.values) for each in measured.values())))
-    lacking = [
+    notes = ["Intervals are of 95 %, by a bootstrap over subjects, or over tuples of them."]
+    if not found.keys() & set(BASELINES.values()):
+        notes.append(
+            "The ends of the scale are missing: they are answers like any other, `dynaip bench "
+            "baseline copy` and `real`."
+        )
+    for method, measured in found.items():
+        if without := [name for measure, name in names.items() if measure not in measured]:
+            notes.append(f"{method} has no {', '.join(without)}: score it as the others were.")
+    notes += [
         f"{method} lacks {each.asked - len(each.values)} of {each.asked} values of "
         f"{names[measure]}; a mean over those that it has would reward leaving failures out."
         for method, measured in found.items()
@@ -134,12 +144,7 @@ def metric_table(sources: Sequence[Source]) -> Table:
         title="Metrics",
         columns=("method", *names.values(), "pictures"),
         rows=tuple(rows),
-        notes=(
-            "Intervals are of 95 %, by a bootstrap over subjects, or over tuples of them.",
-            "Both ends of a scale are answers like any other: `dynaip bench baseline copy` and "
-            "`real`.",
-            *lacking,
-        ),
+        notes=tuple(notes),
     )
 
 

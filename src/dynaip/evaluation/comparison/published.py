@@ -122,8 +122,8 @@ def distinguishable_ratio(votes: int, ties: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(50):
         ratio = (low + high) / 2
-        smaller = (1 + ties) / (1 + ratio)
-        error = math.sqrt((1 - ties) / (votes * ratio * smaller**2))
+        larger = (1 + ties) / (1 + ratio)
+        error = math.sqrt((1 - ties) / (votes * ratio * larger**2))
         if math.log(ratio) + 1.96 * error < 0:
             low = ratio
         else:

@@ -53,20 +53,15 @@ def report_tables(sources: Sequence[Source], against: str | None = None) -> list
         raise ValueError("None of the folders holds a score; run `dynaip judge` on them first.")
     _check_questions(sources)
     groups = _by_protocol(sources).values()
-    tables = [table for group in groups for table in judged_tables(group, against)]
+    tables = [table for group in groups for table in judged_tables(group, names, against)]
     others = (metric_table(sources), metric_test_table(sources, against), self_test_table(sources))
     tables += [table for table in others if table.rows]
-    silent = [
-        f"{source.results.method.name} has no score: run `dynaip judge` or `dynaip bench score`."
-        for source in sources
-        if not source.rows
-    ]
     torn = [
         f"The last line of {path} was cut short and is left out."
         for s in sources
         for path in s.torn
     ]
-    tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, *silent, *torn))
+    tables[0] = dataclasses.replace(tables[0], notes=(*tables[0].notes, *torn))
     return tables
 
 
@@ -84,17 +79,20 @@ def _check_questions(sources: Sequence[Source]) -> None:
                 )
 
 
-def judged_tables(methods: Sequence[Judged], against: str | None = None) -> list[Table]:
+def judged_tables(
+    methods: Sequence[Judged], given: Sequence[str], against: str | None = None
+) -> list[Table]:
     """All tables of methods that were judged by one protocol.
 
     Args:
         methods: Their judgements.
+        given: Names of all methods of the report, also of those that it has not judged.
         against: Name of the method that the others are tested against; the first where this
             protocol has not judged it.
     """
     chosen = next((method for method in methods if method.name == against), methods[0])
     tables = [
-        *(_main_table(methods, setting) for setting in SETTINGS),
+        *(_main_table(methods, given, setting) for setting in SETTINGS),
         *(_judge_table(methods, setting) for setting in SETTINGS),
         _group_table(methods, "category", lambda picture: picture.case.subjects[0].kind, False),
         _group_table(methods, "combination", lambda picture: picture.case.combination, True),
@@ -120,7 +118,7 @@ def _cells(found: Estimates) -> tuple[Cell, ...]:
     return (*found[:4], found.coverage, found.pictures, found.clusters)
 
 
-def _main_table(methods: Sequence[Judged], setting: str) -> Table:
+def _main_table(methods: Sequence[Judged], given: Sequence[str], setting: str) -> Table:
     rows = []
     for method in methods:
         found = estimates(method, _in_setting(method, SETTINGS[setting]))
@@ -135,7 +133,7 @@ def _main_table(methods: Sequence[Judged], setting: str) -> Table:
             f"{_CLUSTERS[setting]}.",
             "CP·PF is the product of both means, as in the paper; the mean of products asks each "
             "picture to be good at both.",
-            *_panel_notes(methods),
+            *_panel_notes(methods, given),
             *_coverage_notes(methods),
         ),
     )
@@ -148,7 +146,7 @@ _CLUSTERS = {
 }
 
 
-def _panel_notes(methods: Sequence[Judged]) -> list[str]:
+def _panel_notes(methods: Sequence[Judged], given: Sequence[str]) -> list[str]:
     """Whether the rows can be compared, and with what they should be."""
     notes = []
     if len({method.judges for method in methods}) > 1:
@@ -161,7 +159,14 @@ def _panel_notes(methods: Sequence[Judged]) -> list[str]:
         for index, judge in enumerate(method.judges)
         if index not in scores.judges()
     ]
-    if not {method.name for method in methods} & set(BASELINES.values()):
+    there = {method.name for method in methods}
+    notes += [
+        f"{name} has neither CP nor PF of the protocol {methods[0].protocol}: score it as the "
+        "others were."
+        for name in given
+        if name not in there
+    ]
+    if not set(given) & set(BASELINES.values()):
         notes.append(
             "The ends of the scale are missing: a copy of the reference has a high CP, too "
             "(`dynaip bench baseline`)."
@@ -199,18 +204,19 @@ def _judge_table(methods: Sequence[Judged], setting: str) -> Table:
         title=f"{setting.capitalize()}, each judge ({methods[0].protocol})",
         columns=("method", "judge", *MEASURES, "coverage", "pictures", "clusters"),
         rows=tuple(rows),
-        notes=tuple(_agreement_notes(methods)),
+        notes=tuple(_agreement_notes(methods, SETTINGS[setting])),
     )
 
 
-def _agreement_notes(methods: Sequence[Judged]) -> list[str]:
-    """Whether the judges see the same, over the pictures of all methods."""
+def _agreement_notes(methods: Sequence[Judged], several: bool) -> list[str]:
+    """Whether the judges see the same, over a setting's pictures of all methods."""
     notes = []
     for name in ("cp", "pf"):
         values, units = [], []
         for method in methods:
             scores = getattr(method, name).values
-            lines, _ = seen = np.nonzero(np.isfinite(scores))
+            among = _in_setting(method, several)[:, None]
+            lines, _ = seen = np.nonzero(np.isfinite(scores) & among)
             values.append(scores[seen])
             units += [f"{method.name}/{method.pictures[line].path}" for line in lines]
         alpha = krippendorff_alpha(np.concatenate(values), np.array(units), "interval")

@@ -11,22 +11,44 @@ from dynaip.evaluation.scores import Status
 
 Reading = Literal["tolerant", "faithful"]
 
-# "Score (out of 4):", which is not yet the score.
-_SCALE = r"(?:[\s*_]*\([^()]*(?:of|to|[-–/])\s*\d+[^()]*\)(?=[\s*_]*[:：=]))?"
-# At the beginning of a line; further on only what the rubric asks for, "Score: ", as "a perfect
-# score is 4" says nothing of this picture.
-_HEADING = rf"^[\s>*_#`\"'-]*(?:(?:final|overall)\s+)?score(?![a-z]){_SCALE}"
-_INSIDE = rf"(?<![a-z])(?-i:Score){_SCALE}(?=[\s*_]*[:：=])"
-# "Score: 3", "**Score:** 3", "score = [3]", and with DreamBench++'s words "Score: Good (3)"; a
-# fraction or a range, "3/4", "3 out of 4", "3-4" or "3 to 4", is seen whole.
-_TOLERANT = re.compile(
-    rf"(?:{_HEADING}|{_INSIDE})[\s*_:：=\[\]()#`\"']*"
-    r"(?:(?:very poor|poor|fair|good|excellent)[\s*_\[(]*)?"
-    r"(-?\d+(?:[.,]\d+)?)(\s*(?:/|(?:out )?of|to|or|[-–])\s*\d+)?",
-    re.IGNORECASE | re.MULTILINE,
+# Markdown's marks and LaTeX's, which say nothing.
+_MARKS = str.maketrans({**dict.fromkeys("*`$"), "_": " "})
+# What all that is asked for may be called; "shape consistency" is a part of it.
+_MEASURE = (
+    r"(?:(?:concept|subject|identity|style|visual|semantic|image|text|prompt)[\s-]+)*"
+    r"(?:preservation|following|adherence|alignment|consistency|similarity)(?:\s*\((?:cp|pf)\))?"
 )
+# "Score", "Final score", "Prompt following score".
+_NAME = (
+    r"(?:(?:the|my)\s+)?(?:(?:final|overall|evaluation)\s+)?"
+    rf"(?:(?:{_MEASURE}|cp|pf)\s+)?score(?![a-z])"
+)
+# "Score (out of 4):", which is not yet the score.
+_SCALE = r"(?:\s*\([^()]*(?:of|to|[-–/])\s*\d+[^()]*\)(?=\s*[:：=]))?"
+_DASH = r"[ \t]+[-–—][ \t]+"
+_HEADING = rf"^[\s>#\"'{{-]*{_NAME}{_SCALE}"
+# Further on in a line only what has a capital letter and a colon, as "a perfect score is 4" says
+# nothing of this picture, and no word before it, as "Shape Score: 4" is of a part.
+_INSIDE = rf"(?<![a-z])(?<!\w\s)(?-i:(?=[A-Z])){_NAME}{_SCALE}(?=\s*[:：=]|{_DASH})"
+_NUMBER = r"\d+(?:[.,]\d+)?"
+# "Score: 3", "score = [3]", "Score - 3", "Score: \boxed{3}", and with DreamBench++'s words "Score:
+# Good (3)".
+_SCORE = (
+    rf"(?:{_DASH}|[\s:：=\[\]()#\"']*)(?:\\boxed\{{)?"
+    rf"(?:(?:very poor|poor|fair|good|excellent)[\s\[(]*)?(?P<score>-?{_NUMBER})"
+)
+# "3/4", "3 out of 4", "3 (of 4)".
+_OF = rf"(?:[\])}}]*[ \t]*[(\[]?(?:/|(?:out )?of)[ \t]*(?P<of>{_NUMBER}))?"
+# "3-4", "3 to 4", "3 or even 4", "3½".
+_MORE = rf"(?P<more>[½¼¾%+]|[ \t]*(?:to|or(?: \w+)?|[-–—~])[ \t]*{_NUMBER})?"
+_TOLERANT = re.compile(
+    rf"(?P<name>{_HEADING}|{_INSIDE}){_SCORE}{_OF}{_MORE}", re.IGNORECASE | re.MULTILINE
+)
+_NAMED = re.compile(rf"{_MEASURE}|\b(?:cp|pf)\b", re.IGNORECASE)
 # DreamBench++'s own expression, which must match exactly once.
-_FAITHFUL = re.compile(r"(?:score|Score):\s*[a-zA-Z]*\s*(\d+)")
+_FAITHFUL = re.compile(r"(?:score|Score):\s*[a-zA-Z]*\s*(?P<score>\d+)")
+# What may stand between a number and more of it.
+_UNFINISHED = re.compile(r"[ \t.,/(–-]*(?:out of|out|of|to|or)?[ \t]*", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\b(?:i(?:['’]m| am) (?:sorry|unable|not able)|i can(?:no|['’])t|i won['’]t"
     r"|cannot (?:assist|help))",
@@ -70,10 +92,12 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
     """The score of an answer.
 
     The tolerant reading takes the last score that begins a line, or stands after "Score:", and sees
-    through Markdown and brackets, but guesses nothing: a fraction, a range, or a number off the
-    scale, is out of range, and what is said of scores elsewhere is not one. The faithful reading is
-    that of DreamBench++; it cannot see fractions, and does not forgive a second mention. A number
-    on which the longest answer ended may have been about to go on, as a 1 to 10: that is truncated.
+    through Markdown and brackets, but guesses nothing: a range, a share of anything but the highest
+    score, or a number off the scale, is out of range, and what is said elsewhere of scores, or of
+    parts of what was asked, is not one. Scores that are named after what they measure count where
+    there is no other and all are the same. The faithful reading is that of DreamBench++; it cannot
+    see fractions, and does not forgive a second mention. A number on which the longest answer
+    ended may have been about to go on, as a 1 to 10: that is truncated.
 
     Args:
         reply: The answer.
@@ -82,37 +106,45 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
     """
     if reply.finish == "content_filter":
         return Judgement("refused", None)
-    matches = list((_TOLERANT if reading == "tolerant" else _FAITHFUL).finditer(reply.text))
-    if not matches or (reading == "faithful" and len(matches) > 1):
+    found = _find(reply.text, reading)
+    if found is None:
         return Judgement(_why_none(reply), None)
-    if reply.finish == "length" and matches[-1].end() == len(reply.text):
+    if reply.finish == "length" and _UNFINISHED.fullmatch(found.string, found.end()):
         return Judgement("truncated", None)
-    if reading == "tolerant" and matches[-1][2]:
+    score, (low, high) = _number(found["score"]), scale
+    if reading == "tolerant" and (found["more"] or _number(found["of"] or str(high)) != high):
         return Judgement("out_of_range", None)
-    score = float(matches[-1][1].replace(",", "."))
-    low, high = scale
     if not (low <= score <= high and score.is_integer()):
         return Judgement("out_of_range", None)
     return Judgement("ok", score)
 
 
-def expected_score(reply: Reply, scale: tuple[float, float], said: float) -> float | None:
+def expected_score(reply: Reply, scale: tuple[float, float], reading: Reading) -> float | None:
     """The mean of the scores that the judge weighed: sum of k p(k) at its score's token.
 
     Args:
-        reply: The answer.
+        reply: The answer, in which there is a score.
         scale: Lowest and highest score, whole numbers.
-        said: The score that was read in the answer.
+        reading: How lenient it was read.
 
     Returns:
-        Nothing where the server gave no candidates, or none of them is the score that was said.
+        Nothing where the server gave no candidates, or the score is no token by itself.
     """
     low, high = (int(end) for end in scale)
     marks = {str(score): score for score in range(low, high + 1)}
+    found = _find(reply.text, reading)
+    assert found is not None
+    said = f"{_number(found['score']):g}"
+    # The same digit may come again, "3 (3 legs are right)". Counted from the end, as thoughts that
+    # are no part of the answer may come before it.
+    left = found.string.count(said, found.start("score"))
     for candidates in reversed(reply.candidates):
         likeliest = max(candidates, key=lambda each: each.logprob, default=None)
-        if likeliest is None or marks.get(likeliest.token.strip()) != said:
+        left -= likeliest.token.count(said) if likeliest else 0
+        if left > 0 or not likeliest:
             continue
+        if likeliest.token.strip() != said:
+            return None
         weights = [
             (marks[mark], math.exp(logprob))
             for token, logprob in candidates
@@ -120,6 +152,22 @@ def expected_score(reply: Reply, scale: tuple[float, float], said: float) -> flo
         ]
         return sum(score * weight for score, weight in weights) / sum(w for _, w in weights)
     return None
+
+
+def _find(text: str, reading: Reading) -> re.Match[str] | None:
+    """Where an answer says its score."""
+    if reading == "faithful":
+        mentions = list(_FAITHFUL.finditer(text))
+        return mentions[0] if len(mentions) == 1 else None
+    mentions = list(_TOLERANT.finditer(text.translate(_MARKS)))
+    plain = [each for each in mentions if not _NAMED.search(each["name"])]
+    if not plain and len({each.group("score", "of", "more") for each in mentions}) > 1:
+        return None
+    return (plain or mentions or [None])[-1]
+
+
+def _number(digits: str) -> float:
+    return float(digits.replace(",", "."))
 
 
 def _why_none(reply: Reply) -> Status:

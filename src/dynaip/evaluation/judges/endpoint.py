@@ -79,11 +79,13 @@ class Server:
     length: str = "max_tokens"
 
 
+# Without these, vLLM and SGLang sample as the model's generation_config.json says.
+PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 SERVERS: dict[str, Server] = {
-    # Without these vLLM samples as the model's generation_config.json says.
-    "vllm": Server(extra={"top_k": -1, "repetition_penalty": 1.0}),
-    "sglang": Server(),
-    "transformers": Server(candidates=False),
+    "vllm": Server(extra=PLAIN),
+    "sglang": Server(extra=PLAIN),
+    # Its word for no repetition penalty, which it would take from the same file.
+    "transformers": Server(extra={"frequency_penalty": 0.0}, candidates=False),
     "openai": Server(length="max_completion_tokens"),
 }
 

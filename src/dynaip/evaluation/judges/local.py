@@ -62,6 +62,7 @@ class LocalJudge:
                 max_new_tokens=max_tokens,
                 return_dict_in_generate=True,
                 output_logits=candidates,
+                repetition_penalty=1.0,  # else the model's own
                 **sampling,
             )
         start = inputs["input_ids"].shape[1]

@@ -23,7 +23,7 @@ class Protocol:
     Attributes:
         name: In tables and files.
         judges: Models that it is made for; `--judge` says otherwise.
-        official: Whether DreamBench++'s own rubrics are needed.
+        official: Whether it is DreamBench++'s own, with its rubrics, and pictures in high detail.
         encoding: How pictures are sent. `"jpeg-512"` is DreamBench++'s: squeezed to 512 pixels
             square, JPEG of quality 75. `"png-native"` sends every pixel.
         temperature: Of the answers.

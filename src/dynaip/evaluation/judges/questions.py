@@ -80,13 +80,10 @@ class Question:
         Raises:
             PictureError: A picture cannot be read.
         """
-        shown = [
-            {
-                "type": "image_url",
-                "image_url": {"url": encode_picture(open_picture(each), protocol.encoding)},
-            }
-            for each in self.pictures
-        ]
+        # DreamBench++ asks so; left out, OpenAI's models choose how well they look.
+        detail = {"detail": "high"} if protocol.official else {}
+        urls = (encode_picture(open_picture(each), protocol.encoding) for each in self.pictures)
+        shown = [{"type": "image_url", "image_url": {"url": url, **detail}} for url in urls]
         closing = [{"type": "text", "text": self.closing}] if self.closing else []
         if not self.rubric.assistant:
             told = [{"type": "text", "text": self.text}]

@@ -236,7 +236,7 @@ class _Run:
         }
         if self.protocol.expected and score is not None:
             details["said"] = score
-            score = expected_score(reply, SCALE, score)
+            score = expected_score(reply, SCALE, self.protocol.reading)
             if score is None:
                 return "parse_error", None, details
         return status, score, details
