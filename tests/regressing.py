@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,23 @@ class Regression(nn.Module):
     def export(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         save_file(self.blocks.state_dict(), folder / "weights.safetensors")
+
+
+def in_two_processes(folder: Path, code: str) -> list[str]:
+    """What two processes print that run a script together; what this module has is imported."""
+    script = folder / "two.py"
+    here = str(Path(__file__).parent)
+    script.write_text(f"import sys\nsys.path.insert(0, {here!r})\nfrom regressing import *\n{code}")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*launch, str(script)], text=True, **pipes) as running:
+        try:
+            said, errors = running.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            running.terminate()  # which ends the two as well
+            raise
+    assert running.returncode == 0, errors
+    return said.splitlines()
 
 
 def exported(folder: Path) -> dict[str, Tensor]:

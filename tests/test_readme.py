@@ -32,6 +32,13 @@ def test_the_python_example_runs(
     assert "tensor" in capsys.readouterr().out
 
 
+def test_git_ignores_what_the_examples_write() -> None:
+    named = re.findall(r"(?:--out|-o) (\S+)", README)
+    written = {Path(name).parts[0] for name in (*named, "with.png", "without.png")}
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    assert {"out", "pictures", "mug.safetensors"} < written <= ignored
+
+
 def verbs() -> set[str]:
     """`dynaip` and the plain words after it, on every command line of the README."""
     lines = re.findall(r"^    dynaip (.*)$", README, re.MULTILINE)

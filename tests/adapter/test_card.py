@@ -6,6 +6,7 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
+from dynaip.adapter import storage
 from dynaip.adapter.card import SubjectCard, encode_card, fusion_sha256
 from dynaip.adapter.foreign import ForeignAdapter
 
@@ -65,6 +66,16 @@ def test_another_adapters_card_is_refused(adapter):
         other.fusion.experts[0][0].weight[0, 0] += 1
     with pytest.raises(ValueError, match="another adapter"):
         card.check(other)
+
+
+def test_a_card_from_before_its_hash_had_a_name_of_its_own_is_read(adapter, tmp_path):
+    path = tmp_path / "rex.safetensors"
+    encode_card(adapter, FEATURES).save(path)
+    tensors, metadata = storage.read(path)
+    assert "adapter_sha256" not in metadata
+    digest = metadata.pop("fusion_sha256")
+    save_file(tensors, path, {**metadata, "adapter_sha256": digest})
+    SubjectCard.load(path).check(adapter)
 
 
 def test_precision_makes_no_other_adapter(adapter):

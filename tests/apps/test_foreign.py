@@ -16,7 +16,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, SiglipVisionConfig, SiglipVisionModel
 
 from dynaip.adapter import convention
 from dynaip.apps.cli.web import _load
@@ -65,6 +65,20 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def instantx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """InstantX's kind of file, in the same way."""
+    torch.manual_seed(3)
+    sizes = {"hidden_size": published.EMBED, "intermediate_size": 24, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 2, "image_size": 16, "patch_size": 4}
+    SiglipVisionModel(SiglipVisionConfig(**sizes)).save_pretrained(tmp_path / "siglip")
+    here = dataclasses.replace(convention.INSTANTX, encoder=str(tmp_path / "siglip"))
+    monkeypatch.setattr(convention, "INSTANTX", here)
+    monkeypatch.setattr(published, "INNER", convention.HEAD_DIM)
+    torch.save(published.instantx(), tmp_path / "ip-adapter.bin")
+    return tmp_path / "ip-adapter.bin"
+
+
+@pytest.fixture
 def reference(tmp_path: Path) -> Path:
     Image.new("RGB", (30, 20), "red").save(tmp_path / "rex.png")
     return tmp_path / "rex.png"
@@ -98,6 +112,7 @@ def test_a_picture_with_its_settings_and_again(
     settings = read_settings(tmp_path / "a.png")
     assert (settings.adapter, settings.adapter_sha256) == (weights.name, file_sha256(weights))
     assert settings.subjects[0].coefficients == (1,)
+    assert settings.branches == "image"  # as in single blocks there are none
     off = cli(*call, "--reference", reference, "--scale", 0, "--out", tmp_path / "off.png")
     assert off.code == 0, off.err
     assert (pixels(tmp_path / "a.png") != pixels(tmp_path / "off.png")).any()
@@ -109,6 +124,26 @@ def test_a_picture_with_its_settings_and_again(
     save_file(published.xlabs(tokens=3), tmp_path / "other.safetensors")
     result = cli(*again, "--adapter", tmp_path / "other.safetensors")
     assert (result.code, "has other weights" in result.err) == (2, True)
+
+
+def test_rows_are_the_publishers_unless_others_are_asked_for(
+    cli: Any, wide_model: Path, instantx: Path, reference: Path, tmp_path: Path
+) -> None:
+    options = ("--model", wide_model, "--adapter", instantx)
+    drawn = ("generate", *options, "--reference", reference, "--prompt", "a red dog", "--seed", 1)
+    asked = {"a": (), "image": ("--branches", "image"), "both": ("--branches", "both")}
+    for name, branches in asked.items():
+        result = cli(*drawn, "--steps", 2, *branches, "--out", tmp_path / f"{name}.png")
+        assert result.code == 0, result.err
+    found = {name: read_settings(tmp_path / f"{name}.png").branches for name in asked}
+    assert found == {"a": "published", "image": "image", "both": "both"}
+    pictures = {name: pixels(tmp_path / f"{name}.png") for name in asked}
+    assert (pictures["a"] != pictures["image"]).any()
+    assert (pictures["a"] != pictures["both"]).any()
+    result = cli("run", tmp_path / "a.png", *options, "--out", tmp_path / "b.png")
+    assert result.code == 0, result.err
+    np.testing.assert_array_equal(pictures["a"], pixels(tmp_path / "b.png"))
+    assert read_settings(tmp_path / "b.png") == read_settings(tmp_path / "a.png")
 
 
 def test_a_card_makes_what_its_picture_makes(

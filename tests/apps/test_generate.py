@@ -177,6 +177,15 @@ def test_a_card_makes_what_its_picture_makes(
     np.testing.assert_array_equal(*pictures)
 
 
+def test_granularity_of_a_card_that_leaves_it_open_is_refused_at_once(
+    cli: Any, reference: Path, tmp_path: Path
+) -> None:
+    """Before a model is loaded: this one is not even there."""
+    options = ("-o", tmp_path / "rex.safetensors", "--model", tmp_path / "nowhere")
+    result = cli("encode", reference, *options, "--granularity", "1,0,0")
+    assert_one_sentence(result, "--granularity is for --fused")
+
+
 def test_options_change_the_picture(cli: Any, arguments: list[object], tmp_path: Path) -> None:
     options = [[], ["--scale", 0], ["--granularity", "0,0,1"], ["--branches", "text"]]
     pictures = []

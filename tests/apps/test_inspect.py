@@ -50,7 +50,7 @@ def test_a_card(tmp_path: Path, fused: bool, cli: Any) -> None:
     assert (facts["kind"], facts["fused"], facts["views"]) == ("subject card", fused, 2)
     assert facts["tokens"] == f"5 of width {adapter.config.token_dim}"
     assert facts["coefficients"] == pytest.approx(card.coefficients.mean(0).tolist(), abs=1e-4)
-    assert facts["adapter_sha256"] == fusion_sha256(adapter)
+    assert facts["fusion_sha256"] == fusion_sha256(adapter)
 
 
 def test_the_weights_of_an_adapter(model: Path) -> None:

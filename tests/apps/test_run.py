@@ -115,6 +115,21 @@ def test_what_is_missing_or_changed_is_said(
     Image.new("L", (32, 32), "white").save(tmp_path / "mask.png")
     result = cli("run", tmp_path / "a.png", "--model", model)
     assert (result.code, "mask.png is not the file" in result.err) == (2, True)
+    (tmp_path / "mug.png").unlink()
+    (tmp_path / "empty").mkdir()
+    given = ("--reference", tmp_path / "empty", "--reference", made / "rex.png")
+    result = cli("run", tmp_path / "a.png", "--model", model, *given)
+    assert result.code == 2
+    assert result.err == (
+        f"Error: The reference mug.png is none of the files given ({made / 'rex.png'}), not in "
+        f"{tmp_path / 'empty'}, and not beside the picture; give it, or its folder, as "
+        "--reference.\n"
+    )
+    result = cli("run", made / "a.png", "--model", model, "--reference", tmp_path / "none.png")
+    assert (result.code, "nothing at" in result.err and "none.png" in result.err) == (2, True)
+    Image.new("RGB", (20, 12), "green").save(tmp_path / "cat.png")
+    result = cli("run", made / "a.png", "--model", model, "--reference", tmp_path / "cat.png")
+    assert (result.code, "was not made from" in result.err and "cat.png" in result.err) == (2, True)
     result = cli("run", made / "a.png")
     assert (result.code, "give it as --model" in result.err) == (2, True)
     result = cli("run", made / "rex.png")
@@ -160,7 +175,9 @@ def test_settings_of_another_type_are_one_sentence(made: Path, cli: Any, tmp_pat
     assert result.err == "Error: These are not the settings of a picture (mask is 5).\n"
 
 
-def test_verify_reads_settings_notice_and_credential(made: Path, cli: Any, tmp_path: Path) -> None:
+def test_verify_reads_settings_notice_and_credential(
+    made: Path, cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = cli("verify", made / "a.png", "--json")
     facts = json.loads(result.out)
     assert (result.code, facts["notice"], facts["settings"]["prompt"]) == (0, True, PROMPT)
@@ -169,8 +186,13 @@ def test_verify_reads_settings_notice_and_credential(made: Path, cli: Any, tmp_p
     (tmp_path / "changed.png").write_bytes(mend_checksums(changed))
     result = cli("verify", tmp_path / "changed.png", "--json")
     assert (result.code, json.loads(result.out)["credential"]["intact"]) == (1, False)
-    assert "CHANGED since it was signed" in cli("verify", tmp_path / "changed.png").out
-    assert "Not changed since" in cli("verify", made / "a.png").out
+    for verb in ("verify", "inspect"):
+        assert "CHANGED since it was signed" in cli(verb, tmp_path / "changed.png").out
+        assert "Not changed since" in cli(verb, made / "a.png").out
+    assert "nothing shows whether" in cli("inspect", made / "a.json").out
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = cli("verify", made / "a.png").out
+    assert all(subject["sha256"] in shown for subject in facts["settings"]["subjects"])
     result = cli("run", tmp_path / "changed.png")
     assert "so may be its settings" in result.err
     assert cli("verify", made / "rex.png").code == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dynaip.apps.cli.train import _tell
@@ -25,7 +26,8 @@ STAGE = {
 }
 
 
-def recipe(folder: Path, model: Path) -> Path:
+def recipe(folder: Path, model: Path, **changes: dict[str, Any]) -> Path:
+    """A recipe's file; `changes` are to its tables."""
     config = tiny.config().to_dict()
     tables: dict[str, dict[str, Any]] = {
         "data": {"source": "toyland", "pool": 4, "view_captions": 0.5},
@@ -33,6 +35,8 @@ def recipe(folder: Path, model: Path) -> Path:
         "stage1": {"pairing": "intra", **STAGE},
         "stage2": {"pairing": "cross", "seed": 1, **STAGE},
     }
+    for name, values in changes.items():
+        tables[name] = tables.get(name, {}) | values
     lines = [f"model = {json.dumps(str(model))}", f"size = {tiny.SIZE}"]
     for name, values in tables.items():
         lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
@@ -59,6 +63,68 @@ def test_the_log_is_told_in_words(
     told = capsys.readouterr().out
     assert f"is the reference used? {answer}" in told
     assert told.endswith(f"router entropy 0.600 of {math.log(2):.3f}\n")
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "message"),
+    [
+        (1, {"drops": {"texts": 0.1}}, "Unknown drops: texts"),
+        (1, {"drops": {"text": 2.0}}, "probabilities of a sum of at most 1"),
+        (1, {"adapter": {"depth": 3}}, "Unknown adapter settings: depth"),
+        (1, {"adapter": {"fusion": "low", "layers": [1]}}, "a single level needs three taps"),
+        (1, {"data": {"captions": 1}}, "data of toyland has unknown keys: captions; it may hold"),
+        (1, {"data": {"pool": 0}}, "pool is a number of pairs, at least 1"),
+        (1, {"data": {"source": ["toyland"]}}, "data.source is toyland or folder"),
+        (1, {"stage1": {"pairing": "cross", "stepps": 1}}, "Unknown training settings: stepps"),
+        (2, {"adapter": {"fusion": "add"}}, "fusion is 'moe' there and 'add' in the recipe"),
+    ],
+)
+def test_what_is_wrong_is_told_before_the_base_is_loaded(
+    cli: Any,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: int,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    """That of FLUX takes minutes."""
+    loaded = []
+    monkeypatch.setattr("dynaip.pipeline.flux.load", lambda *asked, **how: loaded.append(asked))
+    ours = ("train", "--recipe", recipe(tmp_path, model, **changes), "--runs", tmp_path / "runs")
+    start = ("--start", model / "adapter") if stage == 2 else ()
+    result = cli(*ours, "--stage", stage, *start)
+    assert (result.code, message in result.err, loaded) == (2, True, []), result.err
+
+
+def test_pairs_that_are_not_there_are_told_before_the_base_is_loaded(
+    cli: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynaip.pipeline.flux.load", pytest.fail)
+    path = recipe(tmp_path, model)
+    pairs = 'source = "toyland"\npool = 4\nview_captions = 0.5'
+    assert pairs in path.read_text()
+    path.write_text(path.read_text().replace(pairs, 'source = "folder"\nintra = "nowhere"'))
+    result = cli("train", "--recipe", path, "--runs", tmp_path / "runs")
+    assert (result.code, "no pairs: nowhere/metadata.jsonl" in result.err) == (2, True), result.err
+
+
+def test_a_run_goes_on_with_its_own_pairs_only(cli: Any, model: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    Image.new("RGB", (40, 40), "red").save(pairs / "a.png")
+    row = {"image": "a.png", "reference": "a.png", "prompt": "a red toy"}
+    (pairs / "metadata.jsonl").write_text(json.dumps(row))
+    path = recipe(tmp_path, model)
+    toyland = 'source = "toyland"\npool = 4\nview_captions = 0.5'
+    folder = f'source = "folder"\nintra = {json.dumps(str(pairs))}'
+    path.write_text(path.read_text().replace(toyland, folder))
+    ours = ("train", "--recipe", path, "--runs", tmp_path / "runs")
+    first = cli(*ours)
+    assert first.code == 0, first.err
+    (pairs / "metadata.jsonl").write_text("\n".join([json.dumps(row)] * 2))
+    other = cli(*ours, "--steps", 2)
+    assert (other.code, "another run: pairs was" in other.err) == (2, True), other.err
 
 
 def test_a_run_goes_on_over_its_own_base_and_start_only(

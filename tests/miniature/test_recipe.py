@@ -154,6 +154,8 @@ def test_a_run_does_not_go_on_over_stages_trained_anew(runs: Path, tmp_path: Pat
     path.write_text(as_toml({**tiny_recipe(), "train": {"guidance": dataclasses.asdict(CONFIG)}}))
     arguments = ["miniature", "train", "--stage", "guidance", "--recipe", str(path)]
     arguments += ["--runs", str(ours)]
+    packed = ["miniature", "bundle", "--recipe", str(path), "--runs", str(ours)]
+    packed += ["--target", str(tmp_path / "bundle")]
     for _ in range(2):
         assert CliRunner().invoke(app, arguments).exit_code == 0
     for stage, part in (("base", "transformer"), ("vae", "vae")):
@@ -163,7 +165,33 @@ def test_a_run_does_not_go_on_over_stages_trained_anew(runs: Path, tmp_path: Pat
         save_file({**tensors, name: tensors[name] + 1}, weights, {"format": "pt"})
         with pytest.raises(CheckpointError, match=rf"another run: exports\.{stage} was [^;]*$"):
             CliRunner().invoke(app, arguments, catch_exceptions=False)
+        # Nor does what it made go into a bundle with them.
+        message = rf"Stage guidance was trained over another {stage} than .*train --stage guidance`"
+        with pytest.raises(ValueError, match=message):
+            CliRunner().invoke(app, packed, catch_exceptions=False)
+        assert not (tmp_path / "bundle").exists()
         weights.write_bytes(before)
+    assert CliRunner().invoke(app, packed).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("all", "Unknown training settings: stepps"),
+        ("bases", "--stage is vae, .* or all; got 'bas"),
+    ],
+)
+def test_a_later_stages_settings_are_checked_before_the_first_one_is_trained(
+    tmp_path: Path, stage: str, message: str
+) -> None:
+    settings = dataclasses.asdict(CONFIG)
+    tables = {**dict.fromkeys(STAGES, settings), "guidance": {**settings, "stepps": 1}}
+    path = tmp_path / "tiny.toml"
+    path.write_text(as_toml({**tiny_recipe(), "train": tables}))
+    arguments = ["miniature", "train", "--stage", stage, "--recipe", str(path)]
+    with pytest.raises(ValueError, match=message):
+        CliRunner().invoke(app, [*arguments, "--runs", str(tmp_path)], catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from regressing import CONFIG, Noise, Regression, exported
+from regressing import CONFIG, Noise, Regression, exported, in_two_processes
 from torch.utils.data import Dataset
 
 from dynaip.training.loop import TrainingError, train
@@ -96,6 +96,30 @@ def test_a_bad_sample_is_told_after_the_steps_before_it_are_saved(
     train(known(set()), config, tmp_path / "whole")
     cut, whole = exported(tmp_path / "cut"), exported(tmp_path / "whole")
     assert all(torch.equal(cut[name], whole[name]) for name in whole)
+
+
+def test_a_bad_sample_of_another_process_is_told_by_all(tmp_path: Path) -> None:
+    """Row 14 is in the second process's half of step 4; the first one saves."""
+    said = in_two_processes(
+        tmp_path,
+        "from dynaip.training.loop import TrainingError, train\n"
+        "class Bad(Noise):\n"
+        "    def __getitem__(self, index):\n"
+        "        if index == 14: raise ValueError('Line 3 is not JSON.')\n"
+        "        return super().__getitem__(index)\n"
+        "task = Regression()\n"
+        "task.dataset = Bad\n"
+        "try:\n"
+        f"    train(task, CONFIG, Path({str(tmp_path / 'two')!r}))\n"
+        "except TrainingError as error:\n"
+        "    print(error)\n",
+    )
+    checkpoint = tmp_path / "two" / "checkpoints" / "step-00000003"
+    assert checkpoint.is_dir()
+    assert said == 2 * [
+        f"The samples of step 4 cannot be made. The last good state is {checkpoint}. The reason: "
+        "Line 3 is not JSON."
+    ]
 
 
 def test_a_run_whose_first_sample_is_bad_leaves_no_state(tmp_path: Path) -> None:

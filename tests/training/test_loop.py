@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from regressing import CONFIG, Regression, exported
+from regressing import CONFIG, Regression, exported, in_two_processes
 from safetensors.torch import load_file
 
 from dynaip.training.checkpoint import (
@@ -52,28 +52,38 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> Non
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Each takes half of every batch; one of them writes."""
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import dataclasses, sys\n"
-        "from pathlib import Path\n"
-        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
-        "from regressing import CONFIG, Regression\n"
+    said = in_two_processes(
+        tmp_path,
+        "import dataclasses\n"
         "from dynaip.training.loop import train\n"
-        "train(Regression(), dataclasses.replace(CONFIG, compile=True), Path(sys.argv[1]))\n"
+        f"folder = Path({str(tmp_path / 'two')!r})\n"
+        "train(Regression(), dataclasses.replace(CONFIG, compile=True), folder)\n"
         "from accelerate import PartialState\n"
-        "print(f'one of {PartialState().num_processes}')\n"
+        "print(f'one of {PartialState().num_processes}')\n",
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    asked = [*launch, str(script), str(tmp_path / "two")]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("one of 2") == 2
+    assert said == ["one of 2"] * 2
     train(Regression(), CONFIG, tmp_path / "one")
     one, two = exported(tmp_path / "one"), exported(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(two[name], one[name])
     rows = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in rows] == list(range(1, 9))
+
+
+def test_all_processes_stop_after_the_same_step(tmp_path: Path) -> None:
+    """Also where the signal reaches but one of them, and not the one that writes."""
+    said = in_two_processes(
+        tmp_path,
+        "from dynaip.training.loop import train\n"
+        "try:\n"
+        "    task = Regression(kill=3 if os.environ['RANK'] == '1' else None)\n"
+        f"    train(task, CONFIG, Path({str(tmp_path / 'two')!r}))\n"
+        "except KeyboardInterrupt as stopped:\n"
+        "    print(stopped)\n",
+    )
+    assert said == ["stopped after step 3; the state is saved"] * 2
+    (checkpoint,) = list_checkpoints(tmp_path / "two" / "checkpoints")
+    assert checkpoint.name == "step-00000003"
 
 
 def test_killed_without_warning_equals_uninterrupted(tmp_path: Path) -> None:
@@ -111,6 +121,22 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_state(tmp_path: Path) -
         train(Regression(poison=5), CONFIG, tmp_path)
     weights = load_file(tmp_path / "checkpoints" / "step-00000004" / "model.safetensors")
     assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize(
+    ("precision", "way"),
+    [("no", r"samples\."), ("bf16", r'or begin again with precision = "no"\.')],
+)
+def test_a_first_loss_that_is_not_a_number_is_no_matter_of_the_rate(
+    tmp_path: Path, precision: str, way: str
+) -> None:
+    """Nothing is saved, so the folder is free for another precision."""
+    config = dataclasses.replace(CONFIG, precision=precision)
+    message = f"step 1. No state had been saved yet. .* no learning_rate mends it: .*{way}"
+    with pytest.raises(TrainingError, match=message):
+        train(Regression(poison=1), config, tmp_path)
+    assert list_checkpoints(tmp_path / "checkpoints") == []
+    train(Regression(), CONFIG, tmp_path)
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path: Path) -> None:

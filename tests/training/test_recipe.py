@@ -132,7 +132,9 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
     with pytest.raises(ValueError, match="toyland or folder"):
         build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4, "captions": 1}
-    with pytest.raises(ValueError, match="unknown keys for toyland: captions"):
+    with pytest.raises(
+        ValueError, match="data of toyland has unknown keys: captions; it may hold pool, view"
+    ):
         build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4}
     task = build_task(recipe, 1, tiny.pipeline())
@@ -141,7 +143,7 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
     assert task.dataset(0)[0]["image"].shape == (64, 64, 3)
 
     recipe["data"] = {"source": "toyland", "pool": "4"}
-    with pytest.raises(ValueError, match="pool in data is a whole number; got '4'"):
+    with pytest.raises(ValueError, match="pool in the data of toyland is a whole number; got '4'"):
         build_task(recipe, 1, tiny.pipeline())
 
 

@@ -20,6 +20,9 @@ from dynaip.adapter.model import ImagePromptAdapter
 
 FORMAT = "dynaip-card"
 VERSION = "1"
+DIGEST = "fusion_sha256"
+# Older cards call it so, as pictures call the hash of an adapter's file.
+FORMER_DIGEST = "adapter_sha256"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,12 +32,12 @@ class SubjectCard:
     Attributes:
         tokens: The experts' outputs, "l b n d", or the fused tokens, "1 b n d".
         coefficients: The weights of the levels, "b l": the router's, or those that fused it.
-        adapter_sha256: Whose experts they are, see `fusion_sha256`.
+        fusion_sha256: Whose experts they are, see the function of that name.
     """
 
     tokens: Float[Tensor, "l b n d"]
     coefficients: Float[Tensor, "b levels"]
-    adapter_sha256: str
+    fusion_sha256: str
 
     @property
     def fused(self) -> bool:
@@ -65,7 +68,7 @@ class SubjectCard:
         Raises:
             ValueError: The card was made with other experts.
         """
-        if self.adapter_sha256 != fusion_sha256(adapter):
+        if self.fusion_sha256 != fusion_sha256(adapter):
             raise ValueError(
                 "This card was encoded with another adapter, whose experts speak another "
                 "language, or with this one in fp16; encode the picture again (`dynaip encode`)."
@@ -89,7 +92,7 @@ class SubjectCard:
             name: getattr(self, name).detach().cpu().contiguous()
             for name in ("tokens", "coefficients")
         }
-        metadata = {"format": FORMAT, "version": VERSION, "adapter_sha256": self.adapter_sha256}
+        metadata = {"format": FORMAT, "version": VERSION, DIGEST: self.fusion_sha256}
         storage.replace(Path(path), lambda partial: save_file(tensors, partial, metadata))
 
     @staticmethod
@@ -108,7 +111,8 @@ class SubjectCard:
                 f"{path} is no subject card that this dynaip reads; make one with `dynaip encode`."
             )
         _check_tensors(path, tensors)
-        return SubjectCard(**tensors, adapter_sha256=metadata.get("adapter_sha256", ""))
+        digest = metadata.get(DIGEST, metadata.get(FORMER_DIGEST, ""))
+        return SubjectCard(**tensors, fusion_sha256=digest)
 
 
 def encode_card(
@@ -134,7 +138,7 @@ def encode_card(
     if fused or adapter.levels == 1:
         made = adapter.fuse(features, granularity)
         return SubjectCard(
-            tokens=made.tokens[None], coefficients=made.coefficients, adapter_sha256=digest
+            tokens=made.tokens[None], coefficients=made.coefficients, fusion_sha256=digest
         )
     if granularity is not None:
         raise ValueError(
@@ -149,7 +153,7 @@ def encode_card(
     tokens, coefficients = adapter.fusion.apart(features)
     if not adapter.config.class_token:
         tokens = tokens[:, :, 1:]
-    return SubjectCard(tokens=tokens, coefficients=coefficients, adapter_sha256=digest)
+    return SubjectCard(tokens=tokens, coefficients=coefficients, fusion_sha256=digest)
 
 
 def fusion_sha256(adapter: ImagePromptAdapter) -> str:

@@ -37,6 +37,8 @@ GENERATED_XMP = (
 # How the record of a mask that was painted in the browser begins; the mask itself follows.
 PAINTED = "data:image/png;base64,"
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
+# "published": those of other people's weights, where they differ in double and single blocks.
+RecordedBranches = Literal[Branches, "published"]
 
 Record = TypeVar("Record")
 
@@ -94,7 +96,7 @@ class Settings:
 
     Attributes:
         prompt, seed, steps, guidance, width, height: Of this picture.
-        branches: Rows that saw the references.
+        branches: Rows that saw the references; see `RecordedBranches`.
         overlap: What happened where they meet.
         model: A hub id, or the name of a local folder.
         adapter: The same; nothing where no adapter was used.
@@ -109,7 +111,7 @@ class Settings:
     guidance: float
     width: int
     height: int
-    branches: Branches
+    branches: RecordedBranches
     model: str
     adapter: str | None = None
     adapter_sha256: str | None = None

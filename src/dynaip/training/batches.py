@@ -13,6 +13,7 @@ from torch.multiprocessing import get_all_start_methods
 from torch.utils.data import DataLoader, Dataset
 
 from dynaip.training.config import TrainingConfig
+from dynaip.training.processes import first_said, on_any
 from dynaip.training.task import Task
 
 Batch = dict[str, Any]
@@ -24,7 +25,7 @@ def batches(
     """This process's share of every step's samples from step `start` on, on its device.
 
     Yields:
-        A batch, or why it cannot be made, after which there is none.
+        A batch; or, where a process cannot make its own, on all of them why, and then no more.
     """
     share = config.batch_size // accelerator.num_processes
     offset = share * accelerator.process_index
@@ -46,8 +47,10 @@ def batches(
         multiprocessing_context="fork" if workers else None,
     )
     for batch in loader:
-        if not isinstance(batch, dict):
-            yield batch
+        bad = not isinstance(batch, dict)
+        if on_any(accelerator, bad):
+            reason = first_said(str(batch) if bad else None)
+            yield batch if bad else ValueError(reason)
             return
         yield {
             key: value.to(accelerator.device) if isinstance(value, Tensor) else value

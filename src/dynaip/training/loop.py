@@ -34,6 +34,7 @@ from dynaip.training.optimization import (
     set_learning_rate,
     trainable_parameters,
 )
+from dynaip.training.processes import on_any
 from dynaip.training.task import Task
 
 
@@ -121,6 +122,7 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
             if not isinstance(batch, dict):
                 if step != saved_step:
                     save(step)
+                accelerator.wait_for_everyone()
                 raise TrainingError(
                     f"The samples of step {step + 1} cannot be made. {_last_good(checkpoints)} "
                     f"The reason: {batch}"
@@ -131,13 +133,15 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
             accelerator.backward(output["loss"])
             largest = config.max_grad_norm or math.inf
             norm = accelerator.clip_grad_norm_(list(parameters.values()), largest)
-            if not torch.isfinite(output["loss"].detach() + norm):
-                if all(bool(torch.isfinite(p).all()) for p in parameters.values()):
+            finite = bool(torch.isfinite(output["loss"].detach() + norm))
+            if on_any(accelerator, not finite):
+                whole = all(bool(torch.isfinite(p).all()) for p in parameters.values())
+                if step != saved_step and whole:
                     save(step)
+                accelerator.wait_for_everyone()
                 raise TrainingError(
                     f"The loss or its gradient is not a finite number at step {step + 1}. "
-                    f"{_last_good(checkpoints)} A run keeps its settings: begin another one, in "
-                    f"another folder, with {_gentler(config)}."
+                    f"{_last_good(checkpoints)} {_way_out(config, step)}"
                 )
             for optimizer in optimizers:
                 optimizer.step()
@@ -158,10 +162,12 @@ def train(  # noqa: PLR0915 (a story, told in one piece)
                 bar.set_postfix(loss=f"{float(row['loss']):.4f}")
             if config.sample_every and step % config.sample_every == 0:
                 _sample(task, average, parameters, folder, step, accelerator)
-            if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or stop.requested:
+            stopping = on_any(accelerator, stop.requested)
+            if time.monotonic() - saved_at > 60 * config.checkpoint_minutes or stopping:
                 save(step)
                 saved_at, saved_step = time.monotonic(), step
-            if stop.requested:
+            if stopping:
+                accelerator.wait_for_everyone()
                 raise KeyboardInterrupt(f"stopped after step {step}; the state is saved")
 
     if saved_step != step or not ckpt.list_checkpoints(checkpoints):
@@ -275,9 +281,20 @@ def _last_good(checkpoints: Path) -> str:
     return f"The last good state is {found[-1]}." if found else "No state had been saved yet."
 
 
-def _gentler(config: TrainingConfig) -> str:
-    plainer = "" if config.precision == "no" else ', or with precision = "no"'
-    return f"a learning_rate below {config.learning_rate:g}{plainer}"
+def _way_out(config: TrainingConfig, step: int) -> str:
+    """What to do about a loss that is not finite after so many steps."""
+    plain = config.precision == "no"
+    if step == 0:
+        again = "" if plain else ', or begin again with precision = "no"'
+        return (
+            "Nothing had been learnt yet, so no learning_rate mends it: check the weights that it "
+            f"starts from and its samples{again}."
+        )
+    plainer = "" if plain else ', or with precision = "no"'
+    return (
+        "A run keeps its settings: begin another one, in another folder, with a learning_rate "
+        f"below {config.learning_rate:g}{plainer}."
+    )
 
 
 @torch.no_grad()

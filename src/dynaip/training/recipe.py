@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import torch
 from diffusers import FluxPipeline
 
+from dynaip.adapter import storage
 from dynaip.adapter.config import DynaIPConfig
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.data.folder import FolderPairs
@@ -44,15 +47,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 PAPER_DEPTH = 24
 
 
-class Toyland(TypedDict):
-    """The table `data` of rendered pairs."""
+class Toyland(TypedDict, total=False):
+    """The table `data` of rendered pairs; see `ToylandPairs`."""
 
     pool: int
     view_captions: float
 
 
-class Folders(TypedDict):
-    """The table `data` of folders of pairs."""
+class Folders(TypedDict, total=False):
+    """The table `data` of folders of pairs, one for each pairing."""
 
     intra: str
     cross: str
@@ -160,6 +163,27 @@ def stage_config(recipe: dict[str, Any], stage: int) -> TrainingConfig:
     return TrainingConfig.from_dict(settings)
 
 
+def check_stage(recipe: dict[str, Any], stage: int, start: Path | None = None) -> None:
+    """Refuses what can be told without the base, which may take minutes to load.
+
+    Args:
+        recipe: As `load_recipe` reads it.
+        stage: 1 or 2.
+        start: Folder of the adapter to start from.
+
+    Raises:
+        ValueError: A table of the recipe, its pairs, or the start cannot be used.
+    """
+    config = _adapter_config(recipe["adapter"])
+    with torch.device("meta"):
+        DynaIPAdapter(config)
+    _drops(recipe)
+    # Whatever the size of the reference, which the image encoder decides.
+    _pairs(recipe, stage, recipe["size"])(0)
+    if start is not None:
+        _check_start(start, storage.load_config(start), config)
+
+
 def build_task(
     recipe: dict[str, Any],
     stage: int,
@@ -195,11 +219,19 @@ def build_task(
     return AdapterTask(
         pipeline,
         adapter,
-        _pairs(recipe, stage, pipeline, cache),
-        drops=from_table(Drops, recipe.get("drops", {}), "drops"),
+        _pairs(recipe, stage, cast(Any, pipeline.image_encoder).config.image_size, cache),
+        drops=_drops(recipe),
         text_length=recipe.get("text_length"),
         logit_mean=recipe.get("logit_mean", 0.0),
     )
+
+
+def pairs_sha256(recipe: dict[str, Any], stage: int) -> str | None:
+    """SHA-256 of what a folder lists as a stage's pairs; of rendered ones the recipe says all."""
+    pairs = _pairs(recipe, stage, recipe["size"])(0)
+    if not isinstance(pairs, FolderPairs):
+        return None
+    return hashlib.sha256(json.dumps(pairs.rows, sort_keys=True).encode()).hexdigest()
 
 
 def _check_size(size: int, token: int) -> None:
@@ -229,16 +261,19 @@ def _adapter_config(table: dict[str, Any]) -> DynaIPConfig:
     return from_table(DynaIPConfig, table, "adapter settings")
 
 
-def _pairs(recipe: dict[str, Any], stage: int, pipeline: FluxPipeline, cache: Path | None) -> Pairs:
+def _drops(recipe: dict[str, Any]) -> Drops:
+    return from_table(Drops, recipe.get("drops", {}), "drops")
+
+
+def _pairs(
+    recipe: dict[str, Any], stage: int, reference_size: int, cache: Path | None = None
+) -> Pairs:
     pairing, size = recipe[f"stage{stage}"]["pairing"], recipe["size"]
-    reference_size = cast(Any, pipeline.image_encoder).config.image_size
     data = dict(recipe["data"])
     source = data.pop("source", None)
-    if source not in DATA:
+    if source not in tuple(DATA):
         raise ValueError(f"data.source is {' or '.join(DATA)}; got {source!r}.")
-    if unknown := sorted(data.keys() - DATA[source].__annotations__.keys()):
-        raise ValueError(f"data has unknown keys for {source}: {', '.join(unknown)}.")
-    check_types(DATA[source], data, "data")
+    check_table(DATA[source], data, f"the data of {source}")
     if source == "folder" and pairing not in data:
         raise ValueError(f"data lacks {pairing}, the folder of the stage's pairs.")
     if source == "toyland":

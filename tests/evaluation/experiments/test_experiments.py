@@ -252,6 +252,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert len(found["strength"]) == 14
     assert [row["name"] for row in found["methods"]] == ["text only", "full", "fitted"]
     assert all(row["seconds_per_subject"] is not None for row in found["methods"])
+    assert ["against_method" in row for row in found["methods"]] == [True, False, True]
     ((views, words, others),) = fits
     assert (views, others) == (5, 8)
     assert "sks " in words

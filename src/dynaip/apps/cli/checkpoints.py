@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from dynaip.adapter.convention import ForeignConfig, Shapes, recognise
+from dynaip.apps.cli.facts import Facts
 from dynaip.hosts import memory
 
-Facts = dict[str, Any]
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -64,7 +63,7 @@ def describe_card(path: Path) -> Facts:
         "tokens": f"{tokens} of width {width}",
         "coefficients": [round(value, 4) for value in card.coefficients.float().mean(0).tolist()],
         "precision": str(card.tokens.dtype).removeprefix("torch."),
-        "adapter_sha256": card.adapter_sha256,
+        "fusion_sha256": card.fusion_sha256,
     }
 
 

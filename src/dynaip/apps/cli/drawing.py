@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from dynaip.adapter.attention import Overlap
     from dynaip.adapter.config import Branches
-    from dynaip.pipeline.provenance import Settings
+    from dynaip.adapter.model import ImagePromptAdapter
+    from dynaip.pipeline.provenance import RecordedBranches, Settings
     from dynaip.pipeline.subject import Subject
 
 
@@ -37,7 +38,8 @@ class Job:
     """What one call of `dynaip generate` makes.
 
     Attributes:
-        prompt, steps, guidance, branches, overlap: As the options.
+        prompt, steps, guidance, overlap: As the options.
+        branches: As the option; nothing for the rows that the adapter was made for.
         references: The files that each of `subjects` was read from.
         masks: As they were given, none or one for each or one for all; empty is everywhere.
         subjects: As many.
@@ -51,7 +53,7 @@ class Job:
     prompt: str
     references: Sequence[Sequence[Path]]
     subjects: Sequence[Subject]
-    branches: Branches
+    branches: Branches | None
     masks: Sequence[str]
     overlap: Overlap
     seeds: Sequence[int]
@@ -78,8 +80,9 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
     import torch
 
     with contextlib.ExitStack() as stack:
-        draw = _open(job, stack)
-        describe = _describer(job)
+        adapter = load_adapter(job.adapter) if job.adapter else None
+        draw = _open(job, adapter, stack)
+        describe = _describer(job, _recorded_branches(job, adapter))
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("Drawing", total=len(job.seeds) * job.steps)
 
@@ -99,9 +102,18 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
             yield picture, describe(picture, seed, coefficients)
 
 
-def _open(job: Job, stack: contextlib.ExitStack) -> Draw:
-    """Loads what the job needs; what it returns makes one picture."""
-    adapter = load_adapter(job.adapter) if job.adapter else None
+def _recorded_branches(job: Job, adapter: ImagePromptAdapter | None) -> RecordedBranches:
+    """What settings call the rows that attend; without an adapter none do."""
+    if job.branches is not None:
+        return job.branches
+    if adapter is None:
+        return "image"
+    double, single = adapter.branches["double"], adapter.branches["single"]
+    return double if double == single else "published"
+
+
+def _open(job: Job, adapter: ImagePromptAdapter | None, stack: contextlib.ExitStack) -> Draw:
+    """Loads what else the job needs; what it returns makes one picture."""
     pipe = load_model(job.model, job.offload)
     _check_size(pipe, job.size)
     if adapter is None:
@@ -145,7 +157,9 @@ def _plain(pipe: FluxPipeline) -> Draw:
     return draw
 
 
-def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings]:
+def _describer(
+    job: Job, branches: RecordedBranches
+) -> Callable[[Image.Image, int, Tensor | None], Settings]:
     """Settings for each picture; what all of them share is found out once."""
     from dynaip.pipeline.provenance import Origin, record_subjects
 
@@ -162,7 +176,7 @@ def _describer(job: Job) -> Callable[[Image.Image, int, Tensor | None], Settings
             seed=seed,
             steps=job.steps,
             guidance=job.guidance,
-            branches=job.branches,
+            branches=branches,
             overlap=job.overlap,
         )
 

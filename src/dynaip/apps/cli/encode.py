@@ -30,6 +30,11 @@ def encode(
     if out.suffix != ".safetensors":
         raise ValueError(f"A card is a .safetensors file; got {out}.")
     weights = parse_granularity(granularity)
+    if weights is not None and not fused:
+        raise ValueError(
+            "--granularity is for --fused: other cards leave it open, so give it to `dynaip "
+            "generate`, or make a fused one."
+        )
     _check_replaceable(out)
     from dynaip.pictures import open_picture
     from dynaip.pipeline.subject import Subject

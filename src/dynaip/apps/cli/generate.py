@@ -17,7 +17,6 @@ from dynaip.adapter.choices import LEVELS, OVERLAPS
 from dynaip.adapter.config import BRANCHES
 from dynaip.apps.cli.loading import (
     Adapter,
-    BranchesOption,
     Model,
     Offload,
     adapter_location,
@@ -74,7 +73,13 @@ def generate(
     overlap: Annotated[
         str | None, typer.Option(help="Where masks meet: sum (default), normalise, priority.")
     ] = None,
-    branches: BranchesOption = None,
+    branches: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokens that attend to the reference: image, text or both. Else what the adapter "
+            "was made for: of ours image (the paper's DDS), of others' what they published."
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=LARGEST_SEED, help="A random one if not given.")
     ] = None,
@@ -107,7 +112,7 @@ def generate(
             "--scale, --granularity, --mask, --start, --end, --overlap, --branches and --adapter "
             "are about references; give a --subject or a --reference."
         )
-    attended = one_of("--branches", branches or "image", BRANCHES)
+    attended = None if branches is None else one_of("--branches", branches, BRANCHES)
     meeting = one_of("--overlap", overlap or "sum", OVERLAPS)
     prepare_target(out, number, [*references, *map(Path, masks)])
     subjects = read_subjects(

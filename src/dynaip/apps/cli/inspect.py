@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from dynaip.apps.cli.checkpoints import (
     PICKLES,
@@ -25,9 +21,8 @@ from dynaip.apps.cli.checkpoints import (
     describe_pickle,
     describe_shapes,
 )
-
-Facts = dict[str, Any]
-WIDE = 200  # columns
+from dynaip.apps.cli.facts import Facts, print_facts
+from dynaip.apps.cli.verify import read_credential_of, verdict
 
 
 def inspect(
@@ -51,48 +46,8 @@ def inspect(
     facts = describe(path) if path is not None else describe_base(str(base), count)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
-        return
-    # A file or a pipe has no width; hashes stay whole there.
-    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
-    console.print(_rows(facts))
-
-
-def _rows(facts: Facts) -> Table:
-    """A row for each fact, tables within it where they nest."""
-    table = Table(show_header=False, box=None)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, _shown(name, value))
-    return table
-
-
-def _shown(name: str, value: Any) -> RenderableType:
-    """What is in memory in gigabytes, several of a kind one below the other."""
-    if isinstance(value, dict):
-        modes = value and all(isinstance(row, dict) for row in value.values())
-        if name == "memory":
-            return _memory_by_mode(value) if modes else _rows(_map(value, _gigabytes))
-        return _rows(value)
-    if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
-        return Group(*(_rows(row) for row in value))
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else Text(str(value))
-
-
-def _memory_by_mode(modes: dict[str, Facts]) -> Table:
-    columns = next(iter(modes.values()))
-    table = Table("", *columns, box=None, pad_edge=False)
-    for precision, row in modes.items():
-        table.add_row(precision, *_map(row, _gigabytes).values())
-    return table
-
-
-def _map(row: Facts, change: Callable[[Any], str]) -> Facts:
-    return {name: change(value) for name, value in row.items()}
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"
+    else:
+        print_facts(facts)
 
 
 def describe(path: Path) -> Facts:
@@ -125,7 +80,9 @@ def _describe_file(path: Path) -> Facts:
         return describe_pickle(path)
     from dynaip.pipeline.provenance import read_settings
 
-    return {"kind": "picture made by dynaip", **read_settings(path).to_dict()}
+    settings = read_settings(path).to_dict()
+    about = verdict(read_credential_of(path))
+    return {"kind": "picture made by dynaip", "verdict": about, **settings}
 
 
 def _describe_model(folder: Path) -> Facts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dynaip.apps.cli.loading import Steps, named_folders
+from dynaip.apps.cli.loading import Steps, named_folders, one_of
 
 app = typer.Typer(no_args_is_help=True, help="The miniature: Toyland and a small FLUX of it.")
 
@@ -73,18 +74,43 @@ def train(
     from dynaip.training.loop import train as run
 
     values = load_recipe(recipe)
-    for name in STAGES if stage == "all" else (stage,):
-        settings = dict(values["train"].get(name, {}))
-        if steps is not None:
-            settings["steps"] = steps
+    chosen = one_of("--stage", stage, (*STAGES, "all"))
+    more = {} if steps is None else {"steps": steps}
+    # All of them first: the last stage's turn comes hours after the first one's.
+    configs = {
+        name: TrainingConfig.from_dict(values["train"].get(name, {}) | more)
+        for name in (STAGES if chosen == "all" else (chosen,))
+    }
+    told = {key: value for key, value in values.items() if key != "train"}
+    if start is not None:
+        told["start"] = hash_weights(start)
+    for name, config in configs.items():
         task = build_task(name, values, runs, start)
-        identity = {"stage": name, **{k: v for k, v in values.items() if k != "train"}}
-        if start is not None:
-            identity["start"] = hash_weights(start)
         # A run does not go on over other stages that were trained anew.
-        identity["exports"] = {each: hash_weights(runs / each / "export") for each in READS[name]}
-        export = run(task, TrainingConfig.from_dict(settings), runs / name, identity=identity)
+        exports = {each: hash_weights(runs / each / "export") for each in READS[name]}
+        identity = {"stage": name, **told, "exports": exports}
+        export = run(task, config, runs / name, identity=identity)
         Console().print(f"Stage {name}: the weights are in {export}.")
+
+
+def _check_exports(runs: Path) -> None:
+    """Refuses exports that do not go together: of a stage that read others than there are now.
+
+    Each stage's run says which it read; exports that come out of a bundle have no run.
+    """
+    from dynaip.evaluation.generation import hash_weights
+    from dynaip.miniature.recipe import STAGES
+
+    exports = {stage: runs / stage / "export" for stage in STAGES}
+    now = {stage: hash_weights(path) for stage, path in exports.items() if path.is_dir()}
+    for stage in now:
+        run = runs / stage / "run.json"
+        read = json.loads(run.read_text()).get("exports", {}) if run.is_file() else {}
+        if anew := [each for each in read if each in now and read[each] != now[each]]:
+            raise ValueError(
+                f"Stage {stage} was trained over another {' and '.join(anew)} than is in {runs} "
+                f"now; delete {runs / stage} and run `dynaip miniature train --stage {stage}`."
+            )
 
 
 @app.command()
@@ -106,6 +132,7 @@ def bundle(
     from dynaip.miniature import recipe as recipes
 
     others = named_folders("--variant", variants)
+    _check_exports(runs)
     recipes.bundle(recipes.load_recipe(recipe), runs, target, adapter, others)
     Console().print(f"The miniature is in {target}.")
 

@@ -16,6 +16,7 @@ import typer
 from dynaip.apps.cli.loading import Offload, adapter_location, miniature_folder
 from dynaip.apps.cli.subjects import read_subjects
 from dynaip.apps.cli.targets import prepare_target, target
+from dynaip.apps.cli.verify import is_changed, read_credential_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,16 +50,21 @@ def run(
     from dynaip.pipeline.provenance import read_settings, save_picture
 
     settings = read_settings(picture)
-    if _is_changed(picture):
+    if is_changed(read_credential_of(picture)):
         typer.echo(f"{picture} was changed since it was signed; so may be its settings.", err=True)
     if not settings.subjects and (reference or adapter):
         raise ValueError(
             "--reference and --adapter are about references, and this picture has none; leave "
             "them out."
         )
-    places = [picture.parent, Path()] if reference is None else [*reference, picture.parent]
-    references = find_references(settings.subjects, places)
-    masks = _find_masks(settings.subjects, places)
+    given = reference or []
+    for place in given:
+        if not place.exists():
+            raise ValueError(f"There is nothing at {place}; check --reference.")
+    beside = [picture.parent] if given else [picture.parent, Path()]
+    references = find_references(settings.subjects, given, beside)
+    masks = _find_masks(settings.subjects, given, beside)
+    _check_used(settings.subjects, given)
     subjects = _subjects(settings.subjects, references, masks)
     model = _model(settings, model)
     location = adapter_location(adapter, model) if references else None
@@ -73,7 +79,7 @@ def run(
         subjects=subjects,
         masks=masks,
         overlap=settings.overlap,
-        branches=settings.branches,
+        branches=None if settings.branches == "published" else settings.branches,
         seeds=(settings.seed,),
         steps=settings.steps,
         guidance=settings.guidance,
@@ -92,38 +98,31 @@ def run(
         typer.echo(f"{path}  seed {described.seed}")
 
 
-def _is_changed(picture: Path) -> bool:
-    """Whether it has a content credential that does not hold; not looked at without c2pa."""
-    from dynaip.pipeline.credentials import can_sign, read_credential
-
-    if picture.suffix == ".json" or not can_sign():
-        return False
-    credential = read_credential(picture.read_bytes())
-    return credential is not None and not credential.intact
-
-
-def find_references(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[list[Path]]:
+def find_references(
+    records: Sequence[SubjectRecord], given: Sequence[Path], beside: Sequence[Path]
+) -> list[list[Path]]:
     """The files that each of a picture's subjects was read from, told by their hashes.
 
     Args:
         records: The picture's subjects.
-        places: Files, and folders in which a file of the recorded name is looked for.
+        given: Files, and folders in which a file of the recorded name is looked for.
+        beside: More folders.
 
     Raises:
         ValueError: One is missing, or there under its name with other content.
     """
     return [
-        [_find("reference", view.name, view.sha256, places) for view in record.views]
+        [_find("reference", view.name, view.sha256, given, beside) for view in record.views]
         for record in records
     ]
 
 
-def _find(kind: str, name: str, sha256: str, places: Sequence[Path]) -> Path:
+def _find(kind: str, name: str, sha256: str, given: Sequence[Path], beside: Sequence[Path]) -> Path:
     from dynaip.pipeline.provenance import file_sha256
 
     # A picture may come from anybody: what it calls a name is not followed through folders.
     name = Path(name).name
-    named = [place / name if place.is_dir() else place for place in places]
+    named = [place / name if place.is_dir() else place for place in (*given, *beside)]
     files = [file for file in named if file.is_file()]
     match = next((file for file in files if file_sha256(file) == sha256), None)
     if match is not None:
@@ -134,22 +133,33 @@ def _find(kind: str, name: str, sha256: str, places: Sequence[Path]) -> Path:
             f"{changed} is not the file that the picture was made from: its content has changed; "
             f"give the original {kind} as --reference."
         )
-    if given := [file for file in files if file in places]:
-        raise ValueError(
-            f"The {kind} {name} is none of the files given ({', '.join(map(str, given))}), and not "
-            "beside the picture; give it, or its folder, as --reference."
-        )
+    told = [str(place) for place in given if place.is_file()]
+    absent = [f"none of the files given ({', '.join(told)})"] if told else []
+    absent += [f"not in {place}" for place in given if place.is_dir()]
+    absent.append(f"{'and ' if absent else ''}not beside the picture")
     raise ValueError(
-        f"The {kind} {name} is not beside the picture; give it, or its folder, as --reference."
+        f"The {kind} {name} is {', '.join(absent)}; give it, or its folder, as --reference."
     )
 
 
-def _find_masks(records: Sequence[SubjectRecord], places: Sequence[Path]) -> list[str]:
+def _check_used(records: Sequence[SubjectRecord], given: Sequence[Path]) -> None:
+    """Refuses a file that the picture was not made from; it would have no effect."""
+    from dynaip.pipeline.provenance import file_sha256
+
+    known = {view.sha256 for record in records for view in record.views}
+    known |= {record.mask_sha256 for record in records if record.mask_sha256}
+    if idle := [file for file in given if file.is_file() and file_sha256(file) not in known]:
+        raise ValueError(f"The picture was not made from {idle[0]}; leave it out.")
+
+
+def _find_masks(
+    records: Sequence[SubjectRecord], given: Sequence[Path], beside: Sequence[Path]
+) -> list[str]:
     """Where each subject was, as it is said on the command line; files are found by their hash."""
     return [
         record.mask or ""
         if record.mask_sha256 is None
-        else str(_find("mask", record.mask or "", record.mask_sha256, places))
+        else str(_find("mask", record.mask or "", record.mask_sha256, given, beside))
         for record in records
     ]
 

@@ -58,16 +58,20 @@ def train(
                 f"Stage 2 starts from stage 1's adapter, and there is none at {start}; train "
                 "stage 1 first, or give --start."
             )
+    recipes.check_stage(values, stage, start)
     base = model or values["model"]
     # A stage's own table is in the run's config, where some of it may change.
     told = {key: value for key, value in values.items() if key not in ("stage1", "stage2")}
     pairing = values[f"stage{stage}"]["pairing"]
     identity: dict[str, Any] = {"stage": stage, "pairing": pairing, "recipe": told, "base": base}
-    # A run does not go on over another base, or from another start, of the same name.
+    # A run does not go on over another base, or from another start, or with other pairs, of the
+    # same name.
     if Path(base).is_dir():
         identity["base"] = hash_base(Path(base))
     if start is not None:
         identity["start"] = hash_weights(start)
+    if (pairs := recipes.pairs_sha256(values, stage)) is not None:
+        identity["pairs"] = pairs
     folder = runs / f"stage{stage}"
     device = cast(torch.device, process_state().device)
     config = with_precision(config, folder, device)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from dynaip.apps.cli.facts import Facts, print_facts
+
+Credential = Facts | str
 
 
 def verify(
@@ -21,22 +23,25 @@ def verify(
     """
     facts = read_claims(picture)
     credential = facts["credential"]
-    changed = isinstance(credential, dict) and not credential["intact"]
+    changed = is_changed(credential)
     silent = not (facts["settings"] or facts["notice"] or isinstance(credential, dict))
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
-        table = Table(show_header=False, box=None)
-        for name, value in facts.items():
-            table.add_row(name, _shown(value))
-        Console().print(table)
-        typer.echo(_verdict(credential, changed, silent))
+        print_facts(facts)
+        typer.echo(verdict(credential, silent))
     if changed or silent:
         raise typer.Exit(1)
 
 
-def _verdict(credential: Any, changed: bool, silent: bool) -> str:
-    if changed:
+def verdict(credential: Credential, silent: bool = False) -> str:
+    """Whether a picture is as it was made.
+
+    Args:
+        credential: See `read_credential_of`.
+        silent: Whether it says nothing about itself.
+    """
+    if is_changed(credential):
         return "CHANGED since it was signed."
     if silent:
         return "It says nothing about itself; it was not made here, or was saved anew."
@@ -45,33 +50,39 @@ def _verdict(credential: Any, changed: bool, silent: bool) -> str:
     return "It says how it was made; nothing shows whether it was changed since."
 
 
+def is_changed(credential: Credential) -> bool:
+    """Whether there is a content credential, and it does not hold."""
+    return isinstance(credential, dict) and not credential["intact"]
+
+
+def read_credential_of(path: Path) -> Credential:
+    """What a picture's content credential says, or in words why there is none."""
+    from dynaip.pipeline.credentials import can_sign, read_credential
+
+    if not can_sign():
+        return "not looked at: install dynaip[c2pa]"
+    # The JSON beside a picture has none.
+    found = None if path.suffix == ".json" else read_credential(path.read_bytes())
+    return "none" if found is None else found._asdict()
+
+
 def read_claims(path: Path) -> dict[str, Any]:
     """What is written in a picture file.
 
     Returns:
-        `notice`: whether its metadata says that a model made it; `credential`: what its content
-        credential says, a dictionary, or in words why there is none; `settings`: how it was made.
+        `notice`: whether its metadata says that a model made it; `credential`: see
+        `read_credential_of`; `settings`: how it was made.
 
     Raises:
         ValueError: The file is no picture, or its settings are damaged.
     """
     from dynaip.pictures import open_picture
-    from dynaip.pipeline.credentials import SOURCE_TYPE, can_sign, read_credential
+    from dynaip.pipeline.credentials import SOURCE_TYPE
     from dynaip.pipeline.provenance import KEY, read_settings
 
     info = open_picture(path).info
-    credential: Any = "not looked at: install dynaip[c2pa]"
-    if can_sign():
-        found = read_credential(path.read_bytes())
-        credential = "none" if found is None else found._asdict()
     return {
         "notice": SOURCE_TYPE in str(info.get("xmp", info.get("XML:com.adobe.xmp", ""))),
-        "credential": credential,
+        "credential": read_credential_of(path),
         "settings": read_settings(path).to_dict() if KEY in info else None,
     }
-
-
-def _shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return value if isinstance(value, str) else json.dumps(value, indent=2)

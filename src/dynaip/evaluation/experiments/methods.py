@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dynaip.evaluation.ablation import Bench, ablation_row
+from dynaip.evaluation.ablation import Bench, Seen, ablation_row, differences
 from dynaip.evaluation.experiments.laboratory import Laboratory, PerSubject, Row
 from dynaip.evaluation.generation import FluxGenerator, Request, Use
 from dynaip.evaluation.miniature import PROMPTED, Trial
@@ -27,6 +27,7 @@ from dynaip.pipeline.subject import Subject
 STREAM = 17
 VIEWS = 5
 PROMPTS = 4
+TEXT = "text only"
 # Pictures of the class that the base makes for methods that want some.
 OTHERS = 8
 
@@ -64,27 +65,35 @@ class Case:
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """Measures of each method and what a subject costs it, in seconds."""
+    """Measures of each method, less the first adapter's, and seconds that a subject costs it."""
     subjects = max(1, laboratory.count // PROMPTS)
     cases = [Case.draw(laboratory.seed, index) for index in range(subjects)]
     trials = [trial for case in cases for trial in case.trials]
     bench = laboratory.bench("methods", trials)
-    base = bench.see(bench.pictures("methods", laboratory.base))
+    made: dict[str, Seen] = {}
+    about: dict[str, Row] = {}
 
-    def row(name: str, way: Any, seconds: float | None) -> Row:
+    def make(name: str, way: Any) -> None:
         shown = laboratory.bench(name, trials)
-        made = shown.see(shown.pictures("methods", way))
-        measured = ablation_row(name, way.identity, made, base, bench)
-        return {**measured, "subjects": subjects, "seconds_per_subject": seconds}
+        made[name] = shown.see(shown.pictures("methods", way))
+        about[name] = {**way.identity, "subjects": subjects}
 
-    yield row("text only", laboratory.base, 0.0)
+    make(TEXT, laboratory.base)
+    about[TEXT]["seconds_per_subject"] = 0.0
     for name in laboratory.adapters:
         with laboratory.attached(name) as (personal, put):
-            yield row(name, put(Use()), _encoding_seconds(laboratory, personal, cases))
+            make(name, put(Use()))
+            about[name]["seconds_per_subject"] = _encoding_seconds(laboratory, personal, cases)
     for method in laboratory.methods:
         way = FittedGenerator(laboratory, method, cases, bench)
-        found = row(method.name, way, None)
-        yield {**found, "seconds_per_subject": way.seconds()}
+        make(method.name, way)
+        about[method.name]["seconds_per_subject"] = way.seconds()
+    first = made[laboratory.first]
+    for name, seen in made.items():
+        row = ablation_row(name, about[name], seen, made[TEXT], bench)
+        if name != laboratory.first:
+            row["against_method"] = differences(seen, first, bench)
+        yield row
 
 
 def _encoding_seconds(
