@@ -13,7 +13,7 @@ import tiny
 
 from dynaip.evaluation.factors import probed_values
 from dynaip.evaluation.knowledge import ENCODERS
-from dynaip.evaluation.probe import WIDTHS_ALONE, Probe, ProbeConfig
+from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.suite import WAYS
 from dynaip.evaluation.truth.references import SINGLE
 from dynaip.miniature.autoencoder import PatchAutoencoder
@@ -44,7 +44,6 @@ def test_instruments_are_trained_and_say_how_good_they_are(
     result = cli("evaluate", "train-probe", *small, "--layers", 0, "--out", second)
     assert result.code == 0, result.err
     assert sorted(path.name for path in second.iterdir()) == ["config.json", "model.safetensors"]
-    assert Probe.from_pretrained(second).config.widths == WIDTHS_ALONE
     assert Probe.from_pretrained(second).config.layers == 0
     assert Probe.from_pretrained(probe).config.layers == 3
     assert cli("evaluate", "train-detector", *small, "--out", detector).code == 0

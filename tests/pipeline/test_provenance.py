@@ -120,7 +120,7 @@ def test_pictures_of_before_there_were_several_views_are_read(saved: Path) -> No
 def test_an_unknown_field_is_said(saved: Path) -> None:
     file = saved.with_suffix(".json")
     file.write_text(json.dumps({**json.loads(file.read_text()), "extra": 1}))
-    with pytest.raises(ValueError, match="extra"):
+    with pytest.raises(ValueError, match="extra is unknown"):
         read_settings(file)
 
 
@@ -130,6 +130,8 @@ def test_an_unknown_field_is_said(saved: Path) -> None:
         ({"height": "64"}, "height is '64'"),
         ({"seed": True}, "seed is True"),
         ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": 0}, "steps is 0"),
+        ({"seed": -1}, "seed is -1"),
         ({"branches": "none"}, "branches is 'none'"),
         ({"adapter": 1}, "adapter is 1"),
         ({"versions": {"dynaip": 1}}, "versions is"),
@@ -153,6 +155,16 @@ def test_a_field_of_another_type_is_said(
     with pytest.raises(ValueError, match="are not the settings of a picture") as refused:
         read_settings(file)
     assert words in str(refused.value)
+
+
+def test_what_is_missing_is_said_by_its_name(saved: Path) -> None:
+    file = saved.with_suffix(".json")
+    values = json.loads(file.read_text())
+    for change, words in (({}, "prompt is missing"), ({"subjects": "toys"}, "a subject is 't'")):
+        kept = {name: value for name, value in values.items() if change or name != "prompt"}
+        file.write_text(json.dumps(kept | change))
+        with pytest.raises(ValueError, match=words):
+            read_settings(file)
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rest(

@@ -44,6 +44,7 @@ from dynaip.evaluation.truth.leakage import (
 from dynaip.evaluation.truth.preservation import (
     TIERS,
     Preservation,
+    concept_scores,
     measurable_tiers,
     preservation,
 )
@@ -194,7 +195,8 @@ def differences(first: Seen, second: Seen, bench: Bench) -> dict[str, dict[str, 
 
 def kept_columns(seen: Seen, bench: Bench) -> dict[str, tuple[Columns, Statistic]]:
     """CP and its tiers as columns and the statistic of their sums; none that is not measurable."""
-    tiers = measurable_tiers(_kept(seen, bench).factors)
+    found = concept_scores(seen.reading, bench.ceiling.reading, readable=bench.readable)
+    tiers = measurable_tiers(found)
     scores = {"cp": list(tiers.values()), **{f"cp_{tier}": [tiers[tier]] for tier in tiers}}
     return {
         name: (

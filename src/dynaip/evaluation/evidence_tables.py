@@ -236,20 +236,25 @@ def _granularity(rows: Sequence[Row]) -> list[Table]:
 def _slopes(row: Row) -> Table:
     """The claim of B.4 and B.8 is that a tier rises with its own level more than the others do."""
     notes = [
-        "Isotonic slope: the rise of the best non-decreasing fit from weight 0 to 1. It is 0 where "
-        "more weight never helps, and never negative, so luck alone lifts it."
+        "From weight 0 to 1: the least-squares line with its interval, and the isotonic slope, the "
+        "rise of the best non-decreasing fit, which is 0 where more weight never helps and never "
+        "negative, so that chance alone lifts it."
     ]
     if "low_on_fine_less_coarse" in row:
         notes.append(
-            "More weight of the low level moves the fine tier more than the coarse one by "
+            "The fine tier's line over the weight of the low level, less the coarse tier's: "
             f"{show(read_interval(row['low_on_fine_less_coarse']))}."
         )
     levels = list(next(iter(row["slopes"].values())))
     return Table(
         title="How each tier rises with each level's weight",
-        columns=("tier", *levels),
+        columns=("tier", *levels, *(f"{level}, isotonic" for level in levels)),
         rows=tuple(
-            (tier, *(read_interval(slopes[level]) for level in levels))
+            (
+                tier,
+                *(read_interval(slopes[level]) for level in levels),
+                *(row["isotonic"][tier][level] for level in levels),
+            )
             for tier, slopes in row["slopes"].items()
         ),
         notes=tuple(notes),

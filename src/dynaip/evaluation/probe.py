@@ -24,9 +24,6 @@ from dynaip.pipeline.provenance import write_whole
 
 FORMAT = 2
 ATTENTION_HEAD_WIDTH = 32
-WIDTHS = (32, 64, 96, 128, 192)
-# Without self-attention convolutions have to see a whole picture by themselves: 59 pixels of it.
-WIDTHS_ALONE = (*WIDTHS, 192, 256)
 
 
 class ProbeError(ValueError):
@@ -48,7 +45,7 @@ class ProbeConfig:
 
     values: Mapping[str, tuple[str, ...]]
     size: int = 64
-    widths: tuple[int, ...] = WIDTHS
+    widths: tuple[int, ...] = (32, 64, 96, 128, 192)
     layers: int = 3
 
     def __post_init__(self) -> None:

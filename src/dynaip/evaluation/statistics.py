@@ -185,12 +185,7 @@ def compare(
         resamples: Bootstrap samples; also random sign patterns of the test, five times as many.
         seed: Of both.
     """
-    width = first.shape[1]
-
-    def difference(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
-        with np.errstate(invalid="ignore"):
-            return statistic(sums[..., :width]) - statistic(sums[..., width:])
-
+    difference = difference_statistic(statistic, statistic, first.shape[1])
     if not len(first):
         return Comparison(NOT_MEASURED, math.nan, math.nan)
     both = np.concatenate([first, second], axis=1)
@@ -201,6 +196,16 @@ def compare(
     p = sign_flip_test(first, second, clusters, statistic, permutations=5 * resamples, seed=seed)
     error = float(draws.std(ddof=1)) if len(draws) > 1 else math.nan
     return Comparison(interval, p, smallest_detectable_difference(error))
+
+
+def difference_statistic(first: Statistic, second: Statistic, width: int) -> Statistic:
+    """One statistic less another, of the sums of columns that lie side by side, `width` before."""
+
+    def difference(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
+        with np.errstate(invalid="ignore"):
+            return first(sums[..., :width]) - second(sums[..., width:])
+
+    return difference
 
 
 def sign_flip_test(

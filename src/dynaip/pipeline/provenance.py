@@ -6,13 +6,11 @@ import dataclasses
 import functools
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from PIL import Image, PngImagePlugin
 
@@ -23,6 +21,7 @@ from dynaip.adapter.config import Branches
 from dynaip.adapter.storage import WEIGHTS, locate
 from dynaip.pictures import open_picture
 from dynaip.pipeline.credentials import SOURCE_TYPE, sign_png
+from dynaip.pipeline.records import read_record
 
 if TYPE_CHECKING:
     from dynaip.pipeline.subject import Subject
@@ -40,7 +39,8 @@ PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
 # "published": those of other people's weights, where they differ in double and single blocks.
 RecordedBranches = Literal[Branches, "published"]
 
-Record = TypeVar("Record")
+# The least that a picture can be made with.
+LEAST = {"seed": 0, "steps": 1, "width": 1, "height": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,50 +128,29 @@ class Settings:
         """Inverse of `to_dict`.
 
         Raises:
-            ValueError: A field is missing, unknown or of another type.
+            ValueError: A field is missing, unknown, of another type or too small.
         """
         try:
-            subjects = tuple(_subject_from(value) for value in values["subjects"])
-            return _record(cls, {**values, "subjects": subjects})
-        except (KeyError, TypeError) as error:
+            subjects = tuple(_subject_from(value) for value in values.get("subjects", ()))
+            made = read_record(cls, {**values, "subjects": subjects})
+            for name, least in LEAST.items():
+                if getattr(made, name) < least:
+                    raise TypeError(f"{name} is {getattr(made, name)}")
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"These are not the settings of a picture ({error}).") from error
+        return made
 
 
-def _subject_from(values: Mapping[str, Any]) -> SubjectRecord:
+def _subject_from(values: Any) -> SubjectRecord:
+    if not isinstance(values, dict):
+        raise TypeError(f"a subject is {values!r}")
     tuples = {
         name: None if values[name] is None else tuple(values[name])
         for name in ("granularity", "coefficients")
     }
     # Older pictures tell of one view only.
-    more = tuple(_record(ViewRecord, view) for view in values.get("more_views", ()))
-    return _record(SubjectRecord, {**values, **tuples, "more_views": more})
-
-
-def _record(cls: type[Record], values: Mapping[str, Any]) -> Record:
-    """One of the records above, strict about types: a file may come from anybody.
-
-    Raises:
-        TypeError: A field is missing, unknown or of another type.
-    """
-    expected = typing.get_type_hints(cls)
-    for name, value in {**values}.items():
-        if name in expected and not _fits(value, expected[name]):
-            raise TypeError(f"{name} is {value!r}")
-    return cls(**values)
-
-
-def _fits(value: Any, expected: Any) -> bool:
-    """Whether a value is of a field's type; whole numbers are numbers, too."""
-    origin, inner = typing.get_origin(expected), typing.get_args(expected)
-    if origin is types.UnionType:
-        return any(_fits(value, each) for each in inner)
-    if origin is Literal:
-        return value in inner
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(each, inner[0]) for each in value)
-    if origin is Mapping:
-        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
-    return type(value) is expected or (expected is float and type(value) is int)
+    more = tuple(read_record(ViewRecord, view) for view in values.get("more_views", ()))
+    return read_record(SubjectRecord, {**values, **tuples, "more_views": more})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What processes that train together agree on, so that none waits for one that is gone."""
+"""What processes that train together agree on: bad samples, losses, and when to stop."""
 
 from __future__ import annotations
 

@@ -45,7 +45,14 @@ SCALE = (0.0, 4.0)
         ("Prompt following score: 3\nOverall score: 2", 2, None),
         ("My score: 1", 1, 1),
         ("Prompt following score: 3\n\nSo the CP score: 3", 3, None),
-        ("Score: 3\nStyle consistency score: 2", 3, None),
+        ("Score: 3\nStyle consistency score: 3", 3, None),
+        ("Score: 4 would be an exact copy.\nFinal Concept Preservation Score: 2", 2, None),
+        ("Score: 3\nThe score 4 was not given.", 3, 3),
+        ("Score: 2\n\nScore - 4 is not given.", 2, 2),
+        ("Score: 2\nScore 4 would need the same collar.", 2, 2),
+        ("Score: 4 would need the collar.\nI give it Score: 2", 2, None),
+        ("Thus Final Score: 2", 2, 2),
+        ("The dog matches well, so Score: 3", 3, 3),
         ("Score: 3\nMaximum Score: 4", 3, None),
         ("Shape score: 4\nColour score: 2\nScore: 3", 3, None),
         # Other marks around the number.
@@ -72,7 +79,8 @@ def test_scores_are_found(text: str, tolerant: int, faithful: int | None) -> Non
         *("Score: 3/5", "Score: 3 out of 10", "Score: 3 (of 5)", "Score: **3**/5", "Score: 7.5/10"),
         *("Score: 3-4", "Score: 3–4", "Score: 3 to 4", "Score: 3 or 4", "Score (3 to 4)"),
         *("Score: 3 or maybe 4", "Score: 3/4 or 4/4", "Score: 3~4", "Score: 3—4"),
-        *("Concept preservation score: 5", "Score (3-4) 2 ears are missing"),
+        *("Concept preservation score: 5", "Score: 4 of 4 details", "Score: 3 out of five"),
+        "Score: 4/4 for shape. Score: 2/4 for colours.",
     ],
 )
 def test_what_is_off_the_scale_is_not_guessed(text: str) -> None:
@@ -110,6 +118,11 @@ def test_why_there_is_no_score_is_kept(reply: Reply, status: str, reading: str) 
         "A perfect score: 4",
         "Concept preservation score: 3\nPrompt following score: 2",
         "CP score: 3\nPF score: 3/5",
+        "Score: 3\nStyle consistency score: 2",
+        *("Shape - Score: 4", "Colour-Score: 4", "**Shape**  Score: 4"),
+        "Shape (Score: 4), colour (Score: 2)",
+        *("Score:\n\n1. Shape: 3", "Score\n1. The shape matches", "Score 1: 3\nScore 2: 4"),
+        *("Score: \uff13", "Score (3-4) 2 ears are missing"),
     ],
 )
 def test_scores_of_parts_and_of_several_things_are_not_the_score(text: str) -> None:

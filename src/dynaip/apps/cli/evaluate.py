@@ -72,15 +72,14 @@ def train_probe(
     """
     from dynaip.evaluation.factors import probed_values
     from dynaip.evaluation.fitting import Checkpoint, Fitting
-    from dynaip.evaluation.probe import WIDTHS, WIDTHS_ALONE, ProbeConfig
+    from dynaip.evaluation.probe import ProbeConfig
     from dynaip.evaluation.probe_training import render_lessons
     from dynaip.evaluation.probe_training import train_probe as train
     from dynaip.miniature.autoencoder import PatchAutoencoder
 
     fitting = Fitting(renders=renders, epochs=epochs, seed=seed, workers=workers, compile=compile)
     vae = None if autoencoder is None else PatchAutoencoder.from_pretrained(autoencoder)
-    widths = WIDTHS if layers else WIDTHS_ALONE
-    config = ProbeConfig(values=probed_values(), size=size, widths=widths, layers=layers)
+    config = ProbeConfig(values=probed_values(), size=size, layers=layers)
     with progress_bar() as progress:
         bar = progress.add_task("rendering", total=renders)
         lessons = render_lessons(config, fitting, lambda done: progress.advance(bar, done))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from dynaip.evaluation.ablation import Seen, kept_columns
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row, about_adapter
 from dynaip.evaluation.generation import Use
-from dynaip.evaluation.statistics import Statistic, cluster_bootstrap
+from dynaip.evaluation.statistics import cluster_bootstrap, difference_statistic
 from dynaip.evaluation.tables import jsonable
-from dynaip.evaluation.truth.granularity import slope_statistic
+from dynaip.evaluation.truth.granularity import isotonic_slope, slope_statistic
 from dynaip.evaluation.truth.preservation import TIERS
 
 LEVELS = ("low", "mid", "high")
@@ -49,33 +48,28 @@ def _slopes(
         return
     clusters = made[0].reading.clusters
     columns = {t: np.concatenate([way[f"cp_{t}"][0] for way in kept], axis=1) for t in tiers}
+    of_levels = dict(zip(LEVELS, zip(*weights, strict=True), strict=True))
     slope = {
         (tier, level): slope_statistic(of_level, kept[0][f"cp_{tier}"][1])
         for tier in tiers
-        for level, of_level in zip(LEVELS, zip(*weights, strict=True), strict=True)
+        for level, of_level in of_levels.items()
     }
-    row: Row = {
-        "name": "slopes",
-        "slopes": {
-            tier: {
-                level: jsonable(cluster_bootstrap(columns[tier], clusters, slope[tier, level]))
-                for level in LEVELS
-            }
-            for tier in tiers
-        },
-    }
+    row: Row = {"name": "slopes", "isotonic": {}, "slopes": {}}
+    for tier in tiers:
+        each = (way[f"cp_{tier}"] for way in kept)
+        scores = [float(score(part.sum(0, keepdims=True))[0]) for part, score in each]
+        row["isotonic"][tier] = {
+            level: jsonable(isotonic_slope(of_level, scores))
+            for level, of_level in of_levels.items()
+        }
+        row["slopes"][tier] = {
+            level: jsonable(cluster_bootstrap(columns[tier], clusters, slope[tier, level]))
+            for level in LEVELS
+        }
     if {"coarse", "fine"} <= set(tiers):
         both = np.concatenate([columns["fine"], columns["coarse"]], axis=1)
-        parting = columns["fine"].shape[1]
-        more = _less(slope["fine", "low"], slope["coarse", "low"], parting)
+        more = difference_statistic(
+            slope["fine", "low"], slope["coarse", "low"], columns["fine"].shape[1]
+        )
         row["low_on_fine_less_coarse"] = jsonable(cluster_bootstrap(both, clusters, more))
     yield row
-
-
-def _less(first: Statistic, second: Statistic, parting: int) -> Statistic:
-    """One statistic less another, of sums that lie side by side."""
-
-    def difference(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
-        return first(sums[:, :parting]) - second(sums[:, parting:])
-
-    return difference

@@ -37,10 +37,11 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
 def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator[Row]:
     """The areas under both frontiers; nothing where CP or PF cannot be measured."""
     bench, base = laboratory.own_bench, laboratory.base_seen
-    if "cp" not in kept_columns(base, bench) or not any(map(bench.reads, PROMPTED)):
+    kept = kept_columns(base, bench)
+    if "cp" not in kept or not any(map(bench.reads, PROMPTED)):
         return
     clusters, before = base.reading.clusters, followed_columns(base, bench)
-    _, preserved = kept_columns(base, bench)["cp"]
+    _, preserved = kept["cp"]
     area = frontier_statistic(len(SCALES), preserved)
     columns = [
         np.concatenate([before, *(_point(seen, bench) for seen in sweep)], axis=1)

@@ -18,33 +18,31 @@ _MEASURE = (
     r"(?:(?:concept|subject|identity|style|visual|semantic|image|text|prompt)[\s-]+)*"
     r"(?:preservation|following|adherence|alignment|consistency|similarity)(?:\s*\((?:cp|pf)\))?"
 )
-# "Score", "Final score", "Prompt following score".
+# "Score", "My score", "Final score", "Prompt following score".
 _NAME = (
-    r"(?:(?:the|my)\s+)?(?:(?:final|overall|evaluation)\s+)?"
-    rf"(?:(?:{_MEASURE}|cp|pf)\s+)?score(?![a-z])"
+    r"(?<![a-z])(?P<name>(?:(?:the|my)\s+)?(?P<final>(?:final|overall|evaluation)\s+)?"
+    rf"(?P<measure>(?:{_MEASURE}|cp|pf)\s+)?score)(?![a-z])"
 )
 # "Score (out of 4):", which is not yet the score.
-_SCALE = r"(?:\s*\([^()]*(?:of|to|[-–/])\s*\d+[^()]*\)(?=\s*[:：=]))?"
-_DASH = r"[ \t]+[-–—][ \t]+"
-_HEADING = rf"^[\s>#\"'{{-]*{_NAME}{_SCALE}"
-# Further on in a line only what has a capital letter and a colon, as "a perfect score is 4" says
-# nothing of this picture, and no word before it, as "Shape Score: 4" is of a part.
-_INSIDE = rf"(?<![a-z])(?<!\w\s)(?-i:(?=[A-Z])){_NAME}{_SCALE}(?=\s*[:：=]|{_DASH})"
-_NUMBER = r"\d+(?:[.,]\d+)?"
+_SCALE = r"(?:\s*\([^()]*(?:of|to|[-–/])\s*[0-9]+[^()]*\)(?=\s*[:：=]))?"
+_NUMBER = r"[0-9]+(?:[.,][0-9]+)?"
 # "Score: 3", "score = [3]", "Score - 3", "Score: \boxed{3}", and with DreamBench++'s words "Score:
 # Good (3)".
 _SCORE = (
-    rf"(?:{_DASH}|[\s:：=\[\]()#\"']*)(?:\\boxed\{{)?"
+    r"(?P<gap>[ \t]+[-–—][ \t]+|[\s:：=\[\]()#\"']*)(?:\\boxed\{)?"
     rf"(?:(?:very poor|poor|fair|good|excellent)[\s\[(]*)?(?P<score>-?{_NUMBER})"
 )
 # "3/4", "3 out of 4", "3 (of 4)".
-_OF = rf"(?:[\])}}]*[ \t]*[(\[]?(?:/|(?:out )?of)[ \t]*(?P<of>{_NUMBER}))?"
-# "3-4", "3 to 4", "3 or even 4", "3½".
-_MORE = rf"(?P<more>[½¼¾%+]|[ \t]*(?:to|or(?: \w+)?|[-–—~])[ \t]*{_NUMBER})?"
-_TOLERANT = re.compile(
-    rf"(?P<name>{_HEADING}|{_INSIDE}){_SCORE}{_OF}{_MORE}", re.IGNORECASE | re.MULTILINE
+_OF = rf"(?:[\])}}]*[ \t]*(?:/|out of|\([ \t]*(?:out )?of)[ \t]*(?P<of>{_NUMBER}))?"
+# "3-4", "3 to 4", "3 or even 4", "3½"; "3 out of five", "4 of 4 legs", "2/4 for colours".
+_MORE = (
+    rf"(?P<more>[½¼¾%+]|[ \t]*(?:to|or(?: \w+)?|[-–—~])[ \t]*{_NUMBER}|[ \t]*\(?(?:out )?of\b"
+    r"|(?(of)[ \t]+for\b|(?!)))?"
 )
-_NAMED = re.compile(rf"{_MEASURE}|\b(?:cp|pf)\b", re.IGNORECASE)
+_MENTION = re.compile(f"{_NAME}{_SCALE}{_SCORE}{_OF}{_MORE}", re.IGNORECASE)
+_LINE_ENDS = re.compile(r"[^\w\n]*$", re.MULTILINE)
+# Words that may stand before "Score: 3" in a sentence though they begin with a capital letter.
+_LEADING = {"answer", "hence", "i", "output", "so", "therefore", "thus"}
 # DreamBench++'s own expression, which must match exactly once.
 _FAITHFUL = re.compile(r"(?:score|Score):\s*[a-zA-Z]*\s*(?P<score>\d+)")
 # What may stand between a number and more of it.
@@ -92,12 +90,12 @@ def read_answer(reply: Reply, scale: tuple[float, float], reading: Reading) -> J
     """The score of an answer.
 
     The tolerant reading takes the last score that begins a line, or stands after "Score:", and sees
-    through Markdown and brackets, but guesses nothing: a range, a share of anything but the highest
-    score, or a number off the scale, is out of range, and what is said elsewhere of scores, or of
-    parts of what was asked, is not one. Scores that are named after what they measure count where
-    there is no other and all are the same. The faithful reading is that of DreamBench++; it cannot
-    see fractions, and does not forgive a second mention. A number on which the longest answer
-    ended may have been about to go on, as a 1 to 10: that is truncated.
+    through Markdown and brackets, but guesses nothing: a range, a fraction such as 3/5, or a number
+    off the scale, is out of range, and what is said elsewhere of scores, or of parts of what was
+    asked, is not one. Scores that are named after what they measure count where all of them are the
+    same, and the last one without such a name, too. The faithful reading is that of DreamBench++;
+    it cannot see fractions, and does not forgive a second mention. A number on which the longest
+    answer ended may have been about to go on, as a 1 to 10: that is truncated.
 
     Args:
         reply: The answer.
@@ -123,17 +121,18 @@ def expected_score(reply: Reply, scale: tuple[float, float], reading: Reading) -
     """The mean of the scores that the judge weighed: sum of k p(k) at its score's token.
 
     Args:
-        reply: The answer, in which there is a score.
+        reply: The answer.
         scale: Lowest and highest score, whole numbers.
         reading: How lenient it was read.
 
     Returns:
-        Nothing where the server gave no candidates, or the score is no token by itself.
+        Nothing where the server gave no candidates, there is no score, or it is no token by itself.
     """
     low, high = (int(end) for end in scale)
     marks = {str(score): score for score in range(low, high + 1)}
     found = _find(reply.text, reading)
-    assert found is not None
+    if found is None:
+        return None
     said = f"{_number(found['score']):g}"
     # The same digit may come again, "3 (3 legs are right)". Counted from the end, as thoughts that
     # are no part of the answer may come before it.
@@ -159,11 +158,31 @@ def _find(text: str, reading: Reading) -> re.Match[str] | None:
     if reading == "faithful":
         mentions = list(_FAITHFUL.finditer(text))
         return mentions[0] if len(mentions) == 1 else None
-    mentions = list(_TOLERANT.finditer(text.translate(_MARKS)))
-    plain = [each for each in mentions if not _NAMED.search(each["name"])]
-    if not plain and len({each.group("score", "of", "more") for each in mentions}) > 1:
-        return None
-    return (plain or mentions or [None])[-1]
+    told = [each for each in _MENTION.finditer(text.translate(_MARKS)) if _is_told(each)]
+    named = [each for each in told if each["measure"] and not each["final"]]
+    last = next((each for each in reversed(told) if each not in named), None)
+    rivals = named if last is None else [each for each in named if each.start() > last.start()]
+    found = [*rivals, *([] if last is None else [last])]
+    return found[-1] if len({each.group("score", "of", "more") for each in found}) == 1 else None
+
+
+def _is_told(mention: re.Match[str]) -> bool:
+    """Whether a number after "score" is the answer's own, and not a part's or a remark's."""
+    text, gap = mention.string, mention["gap"]
+    # "A score 4 would need", or a list that begins below.
+    plain = "\n" not in gap and set(gap) & set(":：=")
+    if not plain and not _LINE_ENDS.match(text, mention.end()):
+        return False
+    before = text[text.rfind("\n", 0, mention.start()) + 1 : mention.start()]
+    if not re.search(r"\w", before):
+        return True
+    # "A perfect score is 4" says nothing of this picture, "Shape Score: 4" and "(Score: 4)" of a
+    # part of it.
+    if not mention["name"][0].isupper() or not set(gap) & set(":：=-–—"):
+        return False
+    word = re.search(r"(\w+)[\s-]*$", before)
+    part = word is not None and word[1][0].isupper() and word[1].lower() not in _LEADING
+    return not part and not before.endswith("(")
 
 
 def _number(digits: str) -> float:

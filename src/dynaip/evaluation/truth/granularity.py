@@ -79,9 +79,7 @@ def shuffled_response(
     return router_response(middle - sign * half, middle + sign * half, clusters)
 
 
-def isotonic_slope(
-    weights: Sequence[float], scores: Sequence[float] | Float[np.ndarray, " n"]
-) -> float:
+def isotonic_slope(weights: Sequence[float], scores: Sequence[float]) -> float:
     """Rise of the best non-decreasing fit over the range of a coefficient (M6b).
 
     Scores of equal weight count as their mean. Pools adjacent violators; 0 where raising the
@@ -99,20 +97,19 @@ def isotonic_slope(
 
 
 def slope_statistic(weights: Sequence[float], score: Statistic) -> Statistic:
-    """`isotonic_slope` of a tier, of the sums of all ways' columns side by side.
+    """Slope of the least-squares line of a tier, of the sums of all ways' columns side by side.
+
+    It may be negative, so that chance pulls it either way; `isotonic_slope` it only lifts.
 
     Args:
         weights: The coefficient of each way.
         score: The tier's, of the sums of one way's columns.
-
-    Returns:
-        Not a number where a way has no score.
     """
+    centred = np.subtract(weights, np.mean(weights))
 
     def slope(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
         each = np.split(sums, len(weights), axis=1)
         scores = np.stack([score(way) for way in each], axis=1)
-        slopes = [isotonic_slope(weights, of_draw) for of_draw in scores]
-        return np.where(np.isfinite(scores).all(axis=1), slopes, np.nan)
+        return scores @ centred / np.square(centred).sum()
 
     return slope

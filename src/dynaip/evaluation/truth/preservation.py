@@ -52,12 +52,7 @@ def preservation(
         present: Where the subject was found; a missing one scores 0 (intention to treat).
         readable: See `factor_score`.
     """
-    scores = {
-        factor: factor_score(made, ceiling, factor, present, readable)
-        for factors in TIERS.values()
-        for factor in factors
-        if factor in made.values
-    }
+    scores = concept_scores(made, ceiling, present, readable)
     tiers = measurable_tiers(scores)
 
     def interval(names: Sequence[str], weights: Sequence[float]) -> Interval:
@@ -69,6 +64,21 @@ def preservation(
         overall=interval(list(TIERS), [1 / len(TIERS)] * len(TIERS)),
         detail_gap=interval(["coarse", "fine"], [1.0, -1.0]),
     )
+
+
+def concept_scores(
+    made: Reading,
+    ceiling: Reading,
+    present: Bool[np.ndarray, " b"] | None = None,
+    readable: Collection[str] | None = None,
+) -> dict[str, FactorScore]:
+    """The score of every factor that the tiers hold; see `preservation`."""
+    return {
+        factor: factor_score(made, ceiling, factor, present, readable)
+        for factors in TIERS.values()
+        for factor in factors
+        if factor in made.values
+    }
 
 
 def measurable_tiers(scores: Mapping[str, FactorScore]) -> dict[str, dict[str, FactorScore]]:
