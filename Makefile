@@ -1,12 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Two halves that take about as long.
-EXPERIMENTS := table branches denoising strength router layers
-OTHERS := ablation details granularity several
-HALF := OMP_NUM_THREADS=$(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 1) // 2))')
+EXPERIMENTS := table ablation branches denoising details strength granularity router layers several
 
-.PHONY: demo test lint evidence experiments others
+.PHONY: demo test lint evidence
 
 demo: $(READY)
 	$(BIN)/dynaip demo
@@ -14,19 +11,10 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
-# Tables and figures of docs/evidence, from the checkpoints in models/. Side by side, each half on
-# half of the cores, is quicker than one after the other on all of them.
+# Tables and figures of docs/evidence, from the checkpoints in models/.
 evidence: $(READY)
-	$(MAKE) -j2 experiments others
+	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 64
 	$(BIN)/dynaip evaluate evidence
-
-experiments: $(READY)
-	$(HALF) $(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 64
-
-others: $(READY)
-	@mkdir -p out; echo 'The other half of the experiments tells of itself in out/others.log.'
-	@$(HALF) $(BIN)/dynaip evaluate experiment $(OTHERS) --count 64 > out/others.log 2>&1 \
-		|| { tail -n 5 out/others.log; exit 1; }
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
