@@ -12,6 +12,7 @@ from PIL import Image
 
 from dynaip.apps.cli.demo import COLUMNS, draw_cases
 from dynaip.apps.cli.sheet import Row, contact_sheet
+from dynaip.apps.cli.verify import read_claims
 from dynaip.miniature import toyland
 
 
@@ -24,6 +25,7 @@ def test_the_sheet_and_what_is_said_about_it(cli: Any, model: Path, tmp_path: Pa
     with Image.open(tmp_path / "demo.png") as sheet:
         assert sheet.width > 128 * (len(COLUMNS) + 1)
         assert sheet.height > 128 * 2
+    assert read_claims(tmp_path / "demo.png")["notice"]
     assert sorted(path.name for path in (tmp_path / "references").iterdir()) == ["1.png", "2.png"]
 
 

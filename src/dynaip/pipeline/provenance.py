@@ -306,14 +306,20 @@ def encode_picture(picture: Image.Image, settings: Settings) -> bytes:
 
     The credential is there where the extra `c2pa` is installed.
     """
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_text("Software", f"AI generated; dynaip {dynaip.__version__}")
-    chunks.add_itxt("XML:com.adobe.xmp", GENERATED_XMP)
+    chunks = _notice()
     chunks.add_itxt("parameters", _readable(settings))
     chunks.add_itxt(KEY, json.dumps(settings.to_dict(), ensure_ascii=False))
     content = BytesIO()
     picture.save(content, "PNG", pnginfo=chunks)
     return sign_png(content.getvalue())
+
+
+def _notice() -> PngImagePlugin.PngInfo:
+    """Metadata that says that a model made it."""
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Software", f"AI generated; dynaip {dynaip.__version__}")
+    chunks.add_itxt("XML:com.adobe.xmp", GENERATED_XMP)
+    return chunks
 
 
 def read_settings(path: str | Path) -> Settings:
@@ -341,10 +347,10 @@ def read_settings(path: str | Path) -> Settings:
     return Settings.from_dict(values)
 
 
-def write_png(picture: Image.Image, path: Path) -> None:
-    """Writes a picture without settings; see `write_whole`."""
+def write_png(picture: Image.Image, path: Path, *, generated: bool = False) -> None:
+    """Writes a picture without settings, with the notice if it is generated; see `write_whole`."""
     content = BytesIO()
-    picture.save(content, "PNG")
+    picture.save(content, "PNG", pnginfo=_notice() if generated else None)
     write_whole(path, content.getvalue())
 
 

@@ -163,13 +163,16 @@ def stage_config(recipe: dict[str, Any], stage: int) -> TrainingConfig:
     return TrainingConfig.from_dict(settings)
 
 
-def check_stage(recipe: dict[str, Any], stage: int, start: Path | None = None) -> None:
+def check_stage(recipe: dict[str, Any], stage: int, start: Path | None = None) -> str | None:
     """Refuses what can be told without the base, which may take minutes to load.
 
     Args:
         recipe: As `load_recipe` reads it.
         stage: 1 or 2.
         start: Folder of the adapter to start from.
+
+    Returns:
+        SHA-256 of what a folder lists as the stage's pairs; of rendered ones the recipe says all.
 
     Raises:
         ValueError: A table of the recipe, its pairs, or the start cannot be used.
@@ -178,10 +181,13 @@ def check_stage(recipe: dict[str, Any], stage: int, start: Path | None = None) -
     with torch.device("meta"):
         DynaIPAdapter(config)
     _drops(recipe)
-    # Whatever the size of the reference, which the image encoder decides.
-    _pairs(recipe, stage, recipe["size"])(0)
     if start is not None:
         _check_start(start, storage.load_config(start), config)
+    # Whatever the size of the reference, which the image encoder decides.
+    pairs = _pairs(recipe, stage, recipe["size"])(0)
+    if not isinstance(pairs, FolderPairs):
+        return None
+    return hashlib.sha256(json.dumps(pairs.rows, sort_keys=True).encode()).hexdigest()
 
 
 def build_task(
@@ -224,14 +230,6 @@ def build_task(
         text_length=recipe.get("text_length"),
         logit_mean=recipe.get("logit_mean", 0.0),
     )
-
-
-def pairs_sha256(recipe: dict[str, Any], stage: int) -> str | None:
-    """SHA-256 of what a folder lists as a stage's pairs; of rendered ones the recipe says all."""
-    pairs = _pairs(recipe, stage, recipe["size"])(0)
-    if not isinstance(pairs, FolderPairs):
-        return None
-    return hashlib.sha256(json.dumps(pairs.rows, sort_keys=True).encode()).hexdigest()
 
 
 def _check_size(size: int, token: int) -> None:

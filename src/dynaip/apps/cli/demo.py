@@ -165,7 +165,7 @@ def _write(
     write_whole(facts, text.encode() + b"\n")
     for case, reference in zip(cases, references, strict=True):
         write_png(case.reference, reference)
-    write_png(sheet, path)
+    write_png(sheet, path, generated=True)
     return path
 
 

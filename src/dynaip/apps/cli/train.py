@@ -58,7 +58,7 @@ def train(
                 f"Stage 2 starts from stage 1's adapter, and there is none at {start}; train "
                 "stage 1 first, or give --start."
             )
-    recipes.check_stage(values, stage, start)
+    pairs = recipes.check_stage(values, stage, start)
     base = model or values["model"]
     # A stage's own table is in the run's config, where some of it may change.
     told = {key: value for key, value in values.items() if key not in ("stage1", "stage2")}
@@ -70,7 +70,7 @@ def train(
         identity["base"] = hash_base(Path(base))
     if start is not None:
         identity["start"] = hash_weights(start)
-    if (pairs := recipes.pairs_sha256(values, stage)) is not None:
+    if pairs is not None:
         identity["pairs"] = pairs
     folder = runs / f"stage{stage}"
     device = cast(torch.device, process_state().device)

@@ -47,7 +47,7 @@ def verdict(credential: Credential, silent: bool = False) -> str:
         return "It says nothing about itself; it was not made here, or was saved anew."
     if isinstance(credential, dict):
         return "Not changed since it was signed."
-    return "It says how it was made; nothing shows whether it was changed since."
+    return "It says that it is generated; nothing shows whether it was changed since."
 
 
 def is_changed(credential: Credential) -> bool:
