@@ -110,6 +110,7 @@ def slope_statistic(weights: Sequence[float], score: Statistic) -> Statistic:
     def slope(sums: Float[np.ndarray, "draws columns"]) -> Float[np.ndarray, " draws"]:
         each = np.split(sums, len(weights), axis=1)
         scores = np.stack([score(way) for way in each], axis=1)
-        return scores @ centred / np.square(centred).sum()
+        with np.errstate(invalid="ignore"):
+            return scores @ centred / np.square(centred).sum()
 
     return slope
