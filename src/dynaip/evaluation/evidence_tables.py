@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from dynaip.adapter.choices import LEVELS
 from dynaip.evaluation.comparison.published import published
 from dynaip.evaluation.evidence_measures import (
     CP_TIERS,
@@ -262,12 +263,11 @@ def _slopes(row: Row) -> Table:
 
 
 def _router(rows: Sequence[Row]) -> list[Table]:
-    levels = ("low", "mid", "high")
     means = [row for row in rows if "mean" in row]
     kinds = [
         Table(
             title=f"Router coefficients of {row['variant']}, by kind of subject",
-            columns=("kind", *levels),
+            columns=("kind", *LEVELS),
             rows=(
                 ("all", *row["mean"]),
                 *((kind, *values) for kind, values in row["kinds"].items()),
@@ -278,7 +278,7 @@ def _router(rows: Sequence[Row]) -> list[Table]:
     changes = [row for row in rows if "response" in row]
     answers = Table(
         title="Change of the coefficients when a detail is added to the same subject",
-        columns=("detail", *levels, *(f"{level}, shuffled" for level in levels)),
+        columns=("detail", *LEVELS, *(f"{level}, shuffled" for level in LEVELS)),
         rows=tuple(
             (way_name(row), *(read_interval(each) for each in (*row["response"], *row["shuffled"])))
             for row in changes

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from dynaip.adapter.choices import LEVELS
 from dynaip.evaluation.ablation import Seen, kept_columns
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row, about_adapter
 from dynaip.evaluation.generation import Use
@@ -14,7 +15,6 @@ from dynaip.evaluation.tables import jsonable
 from dynaip.evaluation.truth.granularity import isotonic_slope, slope_statistic
 from dynaip.evaluation.truth.preservation import TIERS
 
-LEVELS = ("low", "mid", "high")
 # Weights in thirds: the three levels alone, six mixtures of two, and all alike.
 PARTS = 3
 
