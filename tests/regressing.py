@@ -82,15 +82,16 @@ def in_two_processes(folder: Path, code: str) -> list[str]:
     here = str(Path(__file__).parent)
     script.write_text(f"import sys\nsys.path.insert(0, {here!r})\nfrom regressing import *\n{code}")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([*launch, str(script)], text=True, **pipes) as running:
+    apart = ["--redirects=1", f"--log-dir={folder / 'said'}"]  # in one pipe they mix within a line
+    with subprocess.Popen([*launch, *apart, str(script)], text=True, stderr=subprocess.PIPE) as run:
         try:
-            said, errors = running.communicate(timeout=240)
+            _, errors = run.communicate(timeout=240)
         except subprocess.TimeoutExpired:
-            running.terminate()  # which ends the two as well
+            run.terminate()  # which ends the two as well
             raise
-    assert running.returncode == 0, errors
-    return said.splitlines()
+    assert run.returncode == 0, errors
+    said = sorted((folder / "said").rglob("stdout.log"))
+    return [line for one in said for line in one.read_text().splitlines()]
 
 
 def exported(folder: Path) -> dict[str, Tensor]:
