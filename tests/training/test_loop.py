@@ -15,6 +15,7 @@ import pytest
 import torch
 from regressing import CONFIG, Regression, exported, in_two_processes
 from safetensors.torch import load_file
+from torch import Tensor
 
 from dynaip.training.checkpoint import (
     CheckpointError,
@@ -48,6 +49,31 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> Non
     ]
     assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
     assert [row["step"] for row in rows[1]] == list(range(1, 9))
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="of a CPU")
+def test_attention_goes_by_the_plain_formula_in_bf16_while_training(tmp_path: Path) -> None:
+    def settings() -> tuple[bool, ...]:
+        of = torch.backends.cuda
+        return (
+            of.fp16_bf16_reduction_math_sdp_allowed(),
+            of.math_sdp_enabled(),
+            of.flash_sdp_enabled(),
+        )
+
+    seen = []
+
+    class Watching(Regression):
+        def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+            seen.append(settings())
+            return super().forward(batch)
+
+    before = settings()
+    train(Watching(), CONFIG, tmp_path / "whole")
+    with pytest.raises(TrainingError):
+        train(Watching(poison=2), CONFIG, tmp_path / "poisoned")
+    assert set(seen) == {(True, True, False)}
+    assert settings() == before == (False, True, True)
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:

@@ -105,11 +105,12 @@ def transfer_matrix(laboratory: Laboratory, name: Branches, way: Generator) -> R
     """How each factor of the picture answers a change of each factor of the reference (M2).
 
     Args:
-        laboratory: Its trials are asked for, with every factor of `CHANGED` changed in turn.
+        laboratory: The first half of its trials is asked for, with every factor of `CHANGED`
+            changed in turn: a subject takes eleven pictures.
         name: Of the row.
         way: Who makes the pictures.
     """
-    trials = laboratory.trials
+    trials = laboratory.trials[: -(-laboratory.count // 2)]
     requests = [trial.request(laboratory.reference_size) for trial in trials]
     before = _read(laboratory, way, trials, requests)
     # A reference moved by a pixel is the same subject, but disturbs as much as any change.

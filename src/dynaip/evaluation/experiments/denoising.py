@@ -20,7 +20,7 @@ from numpy import ndarray
 from torch import Tensor
 from transformers import CLIPVisionModel
 
-from dynaip.adapter.config import BRANCHES
+from dynaip.adapter.config import BRANCHES, Branches
 from dynaip.evaluation.ablation import ratio_differences
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.generation import Use
@@ -142,11 +142,11 @@ def _unsaid(trial: Trial) -> str:
     return caption(trial.target, rng, name=("category",) if trial.named else ())
 
 
-def run(laboratory: Laboratory) -> Iterator[Row]:
+def run(laboratory: Laboratory, asked_of: Sequence[Branches] = BRANCHES) -> Iterator[Row]:
     """What each adapter's references tell, on the rows that it was trained on; see `measures`.
 
-    Adapters trained on both branches have a row each for image rows, text rows and both. Each is
-    compared with the first adapter on the same rows.
+    Adapters trained on both branches have a row for each of those that are asked: image rows, text
+    rows and both. Each is compared with the first adapter on the same rows.
     """
     asked = NoisyTrials.of(laboratory)
     size = laboratory.batch_size
@@ -160,7 +160,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
         with laboratory.attached(adapter) as (personal, put):
             tokens = _reference_tokens(personal, asked)
             trained = personal.adapter.config.train_branches
-            for branches in BRANCHES if trained == "both" else (trained,):
+            for branches in asked_of if trained == "both" else (trained,):
                 personal.attachment.branches = branches
                 found = measures(base, _beside(personal, tokens, asked, size), asked)
                 estimates = _estimates(found, first.get(branches), asked.clusters)
