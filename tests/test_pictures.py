@@ -116,7 +116,7 @@ def test_a_missing_file_is_said() -> None:
 
 
 def test_a_folder_is_no_picture(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="no picture file"):
+    with pytest.raises(PictureError, match="is a folder; give a picture file in it"):
         open_picture(tmp_path)
 
 

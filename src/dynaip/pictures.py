@@ -53,13 +53,15 @@ def open_picture(source: PathLike | Image.Image) -> Image.Image:
         source: A picture file, or a picture.
 
     Raises:
-        PictureError: The file is missing, broken, not a picture, empty, or has more than
+        PictureError: The file is missing, a folder, broken, not a picture, empty, or has more than
             `MAX_PIXELS` pixels.
     """
     if isinstance(source, Image.Image):
         _check_size(source, "The picture")
         return ImageOps.exif_transpose(source)
     path = Path(source)
+    if path.is_dir():
+        raise PictureError(f"{path} is a folder; give a picture file in it.")
     if not path.is_file():
         raise PictureError(f"There is no picture file at {path}; check the path.")
     return _decode(path, str(path))

@@ -56,8 +56,11 @@ def from_table(cls: type[Settings], values: Mapping[str, Any], name: str) -> Set
         ValueError: An entry is unknown, a required one is missing, or a value is refused.
     """
     fields = dataclasses.fields(typing.cast(Any, cls))
-    if unknown := sorted(set(values) - {field.name for field in fields}):
-        raise ValueError(f"Unknown {name}: {', '.join(unknown)}.")
+    known = {field.name for field in fields}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(
+            f"Unknown {name}: {', '.join(unknown)}; choose from {', '.join(sorted(known))}."
+        )
     required = {field.name for field in fields if field.default is dataclasses.MISSING}
     if missing := sorted(required - set(values)):
         raise ValueError(f"Missing {name}: {', '.join(missing)}.")

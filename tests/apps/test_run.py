@@ -49,7 +49,27 @@ def test_the_picture_again(made: Path, model: Path, cli: Any, tmp_path: Path) ->
     assert result.code == 0, result.err
     assert same(made / "a.png", tmp_path / "b.png")
     assert json.loads(result.out)["prompt"] == PROMPT
+    assert json.loads(result.out)["differing_pixels"] == 0
     assert read_settings(tmp_path / "b.png") == read_settings(made / "a.png")
+
+
+def test_it_says_whether_the_pixels_are_the_same(
+    made: Path, model: Path, cli: Any, tmp_path: Path
+) -> None:
+    one_pixel = Image.open(made / "a.png")
+    one_pixel.putpixel((0, 0), (1, 2, 3))
+    save_picture(one_pixel, tmp_path / "a.png", read_settings(made / "a.png"))
+    (tmp_path / "alone.json").write_text((made / "a.json").read_text())
+    options = ("--reference", made, "--model", model, "--out", tmp_path / "b.png")
+    for picture, told in (
+        (made / "a.json", "pixel for pixel the same"),
+        (tmp_path / "a.png", f"not the same in {1 / (one_pixel.width * one_pixel.height):.1%} of"),
+        (tmp_path / "alone.json", "seed 3"),
+    ):
+        result = cli("run", picture, *options)
+        assert result.code == 0, result.err
+        assert told in result.out
+    assert result.out.strip().endswith("seed 3")
 
 
 def test_a_mask_painted_in_the_browser_is_in_the_picture(

@@ -116,7 +116,7 @@ def test_gradient_checkpointing_is_the_recipes_choice() -> None:
     [
         ("adapter", {"depth": 3}, "Unknown adapter settings: depth"),
         ("adapter", {"branches": "imag"}, "branches in the adapter settings is one of 'image'"),
-        ("drops", {"texts": 0.1}, "Unknown drops: texts"),
+        ("drops", {"texts": 0.1}, "Unknown drops: texts; choose from both, image, text"),
         ("drops", {"text": "0.1"}, "text in the drops is a number"),
     ],
 )

@@ -92,10 +92,38 @@ def run(
         made, described = next(pictures)
     path = target(out, settings.prompt, settings.seed)
     save_picture(made, path, described)
+    differs = _differing(made, picture)
     if as_json:
-        typer.echo(json.dumps({"path": str(path), **described.to_dict()}, indent=2))
+        found = {"path": str(path), "differing_pixels": differs, **described.to_dict()}
+        typer.echo(json.dumps(found, indent=2))
     else:
-        typer.echo(f"{path}  seed {described.seed}")
+        typer.echo(f"{path}  seed {described.seed}{_told(differs)}")
+
+
+def _differing(made: Image.Image, source: Path) -> float | None:
+    """The share of pixels that are not those of the picture; nothing where it is not at hand."""
+    import numpy as np
+
+    from dynaip.pictures import open_picture
+
+    file = source.with_suffix(".png") if source.suffix.lower() == ".json" else source
+    if not file.is_file():
+        return None
+    before, after = (np.asarray(each.convert("RGB")) for each in (open_picture(file), made))
+    if before.shape != after.shape:
+        return 1.0
+    return float((before != after).any(-1).mean())
+
+
+def _told(differs: float | None) -> str:
+    if differs is None:
+        return ""
+    if differs == 0:
+        return ", pixel for pixel the same"
+    return (
+        f", not the same in {differs:.1%} of the pixels: another processor, or another version of a "
+        "library, rounds otherwise"
+    )
 
 
 def find_references(
