@@ -121,8 +121,8 @@ def _told(differs: float | None) -> str:
     if differs == 0:
         return ", pixel for pixel the same"
     return (
-        f", not the same in {differs:.1%} of the pixels: another processor, or another version of a "
-        "library, rounds otherwise"
+        f", not the same in {differs:.1%} of the pixels: another processor, or another version of "
+        "a library, rounds otherwise"
     )
 
 
