@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from dynaip.analysis.evidence_pictures import (
     Row,
@@ -44,8 +46,16 @@ def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, 
             if figure is not None:
                 folder.mkdir(parents=True, exist_ok=True)
                 drawn.setdefault(experiment, []).append(folder / f"{name}.png")
-                figure.savefig(folder / f"{name}.png", dpi=150)
+                _save(figure, folder / f"{name}.png")
     return drawn
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Writes a PNG of 256 colours, a quarter as large: the repository keeps every version of it."""
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=150)
+    with Image.open(whole) as picture:
+        picture.convert("RGB").quantize(256).save(path, optimize=True)
 
 
 def _preserved(rows: Sequence[Row]) -> str | None:
