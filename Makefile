@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := table ablation branches denoising details strength granularity router layers several
+EXPERIMENTS := table branches denoising details strength granularity router layers several
 
 .PHONY: demo test lint evidence
 
