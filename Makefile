@@ -11,7 +11,7 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2
 
-# Tables and figures of docs/evidence, from the checkpoints in models/.
+# Tables and figures of docs/evidence, but for earlier, from the checkpoints in models/.
 evidence: $(READY)
 	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 64
 	$(BIN)/dynaip evaluate evidence

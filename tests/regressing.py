@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,16 @@ class Regression(nn.Module):
 
 
 def in_two_processes(folder: Path, code: str) -> list[str]:
-    """What two processes print that run a script together; what this module has is imported."""
+    """What two processes print that run a script together, the first one's lines first.
+
+    What this module has is imported.
+    """
     script = folder / "two.py"
     here = str(Path(__file__).parent)
     script.write_text(f"import sys\nsys.path.insert(0, {here!r})\nfrom regressing import *\n{code}")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    apart = ["--redirects=1", f"--log-dir={folder / 'said'}"]  # in one pipe they mix within a line
+    logs = tempfile.mkdtemp(dir=folder)
+    apart = ["--redirects=1", f"--log-dir={logs}"]  # in one pipe they mix within a line
     with subprocess.Popen([*launch, *apart, str(script)], text=True, stderr=subprocess.PIPE) as run:
         try:
             _, errors = run.communicate(timeout=240)
@@ -90,8 +95,11 @@ def in_two_processes(folder: Path, code: str) -> list[str]:
             run.terminate()  # which ends the two as well
             raise
     assert run.returncode == 0, errors
-    said = sorted((folder / "said").rglob("stdout.log"))
-    return [line for one in said for line in one.read_text().splitlines()]
+    return [
+        line
+        for log in sorted(Path(logs).rglob("stdout.log"))
+        for line in log.read_text().splitlines()
+    ]
 
 
 def exported(folder: Path) -> dict[str, Tensor]:

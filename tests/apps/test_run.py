@@ -49,27 +49,38 @@ def test_the_picture_again(made: Path, model: Path, cli: Any, tmp_path: Path) ->
     assert result.code == 0, result.err
     assert same(made / "a.png", tmp_path / "b.png")
     assert json.loads(result.out)["prompt"] == PROMPT
-    assert json.loads(result.out)["differing_pixels"] == 0
+    assert json.loads(result.out)["same_pixels"] is True
     assert read_settings(tmp_path / "b.png") == read_settings(made / "a.png")
 
 
 def test_it_says_whether_the_pixels_are_the_same(
     made: Path, model: Path, cli: Any, tmp_path: Path
 ) -> None:
-    one_pixel = Image.open(made / "a.png")
-    one_pixel.putpixel((0, 0), (1, 2, 3))
-    save_picture(one_pixel, tmp_path / "a.png", read_settings(made / "a.png"))
-    (tmp_path / "alone.json").write_text((made / "a.json").read_text())
-    options = ("--reference", made, "--model", model, "--out", tmp_path / "b.png")
-    for picture, told in (
-        (made / "a.json", "pixel for pixel the same"),
-        (tmp_path / "a.png", f"not the same in {1 / (one_pixel.width * one_pixel.height):.1%} of"),
-        (tmp_path / "alone.json", "seed 3"),
-    ):
+    def told(picture: Path) -> str:
+        options = ("--reference", made, "--model", model, "--out", tmp_path / "again.png")
         result = cli("run", picture, *options)
         assert result.code == 0, result.err
-        assert told in result.out
-    assert result.out.strip().endswith("seed 3")
+        return result.out.strip().removeprefix(f"{tmp_path / 'again.png'}  seed 3")
+
+    settings, picture = read_settings(made / "a.png"), Image.open(made / "a.png").convert("RGB")
+    red, green, blue = picture.getpixel((0, 0))
+    one_channel, clear = picture.copy(), picture.convert("RGBA")
+    one_channel.putpixel((0, 0), (red, green, 255 - blue))
+    clear.putalpha(128)
+    changed = {"a": one_channel, "b": clear, "c": picture.resize((16, 16))}
+    for name, other in changed.items():
+        save_picture(other, tmp_path / f"{name}.png", settings)
+        assert told(tmp_path / f"{name}.png").startswith(", not pixel for pixel the same")
+    assert told(made / "a.json") == ", pixel for pixel the same"
+    # A JSON alone, beside what is no picture, and beside another's picture.
+    alone = tmp_path / "alone.json"
+    alone.write_text((made / "a.json").read_text())
+    assert told(alone) == ""
+    (tmp_path / "alone.png").write_bytes(b"no picture")
+    assert told(alone) == ""
+    save_picture(picture, tmp_path / "alone.png", dataclasses.replace(settings, seed=4))
+    alone.write_text((made / "a.json").read_text())
+    assert told(alone) == ""
 
 
 def test_a_mask_painted_in_the_browser_is_in_the_picture(

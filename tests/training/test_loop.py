@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from regressing import CONFIG, Regression, exported, in_two_processes
 from safetensors.torch import load_file
 from torch import Tensor
@@ -52,28 +53,32 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> Non
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="of a CPU")
-def test_attention_goes_by_the_plain_formula_in_bf16_while_training(tmp_path: Path) -> None:
-    def settings() -> tuple[bool, ...]:
-        of = torch.backends.cuda
-        return (
-            of.fp16_bf16_reduction_math_sdp_allowed(),
-            of.math_sdp_enabled(),
-            of.flash_sdp_enabled(),
-        )
+@pytest.mark.parametrize("before", [False, True])
+def test_attention_goes_by_the_plain_formula_in_its_inputs_precision(
+    tmp_path: Path, before: bool
+) -> None:
+    queries, keys, values = torch.randn(3, 1, 2, 50, 16, dtype=torch.bfloat16)
+    scaled = queries * 16**-0.25 @ (keys * 16**-0.25).transpose(-1, -2)
+    plain = scaled.softmax(-1) @ values
+    seen: list[Tensor] = []
 
-    seen = []
-
-    class Watching(Regression):
+    class Attending(Regression):
         def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-            seen.append(settings())
+            seen.append(F.scaled_dot_product_attention(queries, keys, values))
             return super().forward(batch)
 
-    before = settings()
-    train(Watching(), CONFIG, tmp_path / "whole")
-    with pytest.raises(TrainingError):
-        train(Watching(poison=2), CONFIG, tmp_path / "poisoned")
-    assert set(seen) == {(True, True, False)}
-    assert settings() == before == (False, True, True)
+    backend = torch.backends.cuda
+    backend.allow_fp16_bf16_reduction_math_sdp(before)
+    try:
+        train(Attending(), CONFIG, tmp_path / "whole")
+        with pytest.raises(TrainingError):
+            train(Attending(poison=2), CONFIG, tmp_path / "poisoned")
+        assert backend.fp16_bf16_reduction_math_sdp_allowed() == before
+    finally:
+        backend.allow_fp16_bf16_reduction_math_sdp(False)
+    assert seen
+    assert all(torch.equal(each, plain) for each in seen)
+    assert not torch.equal(F.scaled_dot_product_attention(queries, keys, values), plain)
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, 
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Writes a PNG of 256 colours, a quarter as large: the repository keeps every version of it."""
-    whole = io.BytesIO()
-    figure.savefig(whole, dpi=150)
+    """Writes a PNG of 256 colours, which is small: the repository keeps every version of it."""
+    whole, dpi = io.BytesIO(), 150
+    figure.savefig(whole, dpi=dpi)
     with Image.open(whole) as picture:
-        picture.convert("RGB").quantize(256).save(path, optimize=True)
+        picture.convert("RGB").quantize(256).save(path, optimize=True, dpi=(dpi, dpi))
 
 
 def _preserved(rows: Sequence[Row]) -> str | None:
@@ -269,11 +269,12 @@ def _loss(rows: Sequence[Row]) -> Figure | None:
     for ax, (measure, title) in zip(axes, panels.items(), strict=True):
         for index, name in enumerate(branches):
             members = [row for row in rows if row["name"] == name]
+            shift = 0.2 * (index - (len(branches) - 1) / 2)
             middles = [row[measure][0] for row in members]
             reaches = [ends for row in members if (ends := reach(row[measure])) is not None]
             ax.errorbar(
                 middles,
-                [adapters.index(row["variant"]) + 0.2 * (index - 1) for row in members],
+                [adapters.index(row["variant"]) + shift for row in members],
                 xerr=np.concatenate(reaches, axis=1) if len(reaches) == len(members) else None,
                 fmt=MARKERS[index],
                 markersize=4,

@@ -178,10 +178,10 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
                     ("carried over", *(read_interval(row["diagonal"][n]) for n in row["inputs"])),
                 ),
                 notes=(
-                    f"DTS {show(read_interval(row['dts']))}, of the factors without *. On the "
-                    "diagonal, and with intervals in the last line, how much more often the new "
-                    "value is read; elsewhere, how much more often the factor changes than when "
-                    "the reference is moved by a pixel.",
+                    f"{row['pictures']} subjects. DTS {show(read_interval(row['dts']))}, of the "
+                    "factors without *. On the diagonal, and with intervals in the last line, how "
+                    "much more often the new value is read; elsewhere, how much more often the "
+                    "factor changes than when the reference is moved by a pixel.",
                 ),
             )
         )

@@ -358,20 +358,21 @@ def _attention(device: torch.device) -> Iterator[None]:
     """On a CPU, attention by the plain formula, in the precision of its inputs.
 
     The fused kernel's backward pass takes five times as long there on short sequences: a step of
-    the miniature's base, compiled, ran 1.28 times as fast without it. In bf16 torch's plain formula
-    would go by fp32; without that the step runs 1.24 times as fast again (docs/log.md).
+    the miniature's base, compiled, ran 1.28 times as fast without it. torch's plain formula takes
+    bf16 through fp32 unless it is told not to; told so, a step ran 1.24 times as fast on another
+    machine. Graphs that Inductor compiled and kept before may go on by fp32 (docs/log.md).
     """
     if device.type != "cpu":
         yield
         return
-    settings = torch.backends.cuda  # where torch keeps them, of CPUs too
-    before = settings.fp16_bf16_reduction_math_sdp_allowed()
-    settings.allow_fp16_bf16_reduction_math_sdp(True)
+    backend = torch.backends.cuda  # where torch keeps it, of CPUs too
+    before = backend.fp16_bf16_reduction_math_sdp_allowed()
+    backend.allow_fp16_bf16_reduction_math_sdp(True)
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        settings.allow_fp16_bf16_reduction_math_sdp(before)
+        backend.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 class _StopSignal:

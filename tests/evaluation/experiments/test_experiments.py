@@ -80,6 +80,7 @@ def test_the_matrix_tells_a_copy_from_the_subject_alone(
     lab.__dict__["readable"] = frozenset(probed_values())
     row = transfer_matrix(lab, "image", Copier(probe, lab, show))
     assert all(value == matrix_diagonal(row, name) for name, (value, *_) in row["diagonal"].items())
+    assert row["pictures"] == 6
     matrix = np.array(row["matrix"])
     for column, factor in enumerate(row["inputs"]):
         wanted = 1.0 if factor in CONCEPT_FACTORS else agnostic
@@ -240,6 +241,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     told = [(row["variant"], row["name"]) for row in found["ablation"] if "sigmas" in row]
     assert kept == ["full", "add"]
     assert told == [(variant, "image") for variant in kept]
+    assert {row["name"] for row in found["seeds"] if "sigmas" in row} == {"image"}
     repeated = [row["variant"] for row in found["seeds"] if "cp" in row]
     assert repeated == ["full", "full-seed1", "add", "add-seed1"]
     base, image, both = found["details"][-3:]
@@ -283,6 +285,8 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()
     assert [path.stem for path in figures["denoising"]] == ["denoising"]
+    with Image.open(figures["denoising"][0]) as figure:
+        assert (figure.mode, round(figure.info["dpi"][0])) == ("P", 150)
     assert [path.stem for path in figures["ablation"]][-2:] == ["ablation-loss", "ablation-samples"]
     assert [path.stem for path in figures["table"]][-1] == "samples"
     assert [path.stem for path in figures["several"]] == ["several", "several-samples"]

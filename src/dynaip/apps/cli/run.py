@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from dynaip.pipeline.provenance import Settings, SubjectRecord
     from dynaip.pipeline.subject import Subject
 
+# Whether the pixels are the same, in words; nothing where there are none to compare with.
+TOLD = {
+    True: ", pixel for pixel the same",
+    False: ", not pixel for pixel the same: unless the picture was edited, another processor or "
+    "another version of a library rounds otherwise",
+    None: "",
+}
+
 
 def run(
     picture: Annotated[Path, typer.Argument(help="A PNG made here, or the JSON beside it.")],
@@ -50,6 +58,7 @@ def run(
     from dynaip.pipeline.provenance import read_settings, save_picture
 
     settings = read_settings(picture)
+    before = _pixels_of(picture, settings)
     if is_changed(read_credential_of(picture)):
         typer.echo(f"{picture} was changed since it was signed; so may be its settings.", err=True)
     if not settings.subjects and (reference or adapter):
@@ -92,38 +101,31 @@ def run(
         made, described = next(pictures)
     path = target(out, settings.prompt, settings.seed)
     save_picture(made, path, described)
-    differs = _differing(made, picture)
+    same = None if before is None else _same(before, made.convert("RGBA"))
     if as_json:
-        found = {"path": str(path), "differing_pixels": differs, **described.to_dict()}
+        found = {"path": str(path), "same_pixels": same, **described.to_dict()}
         typer.echo(json.dumps(found, indent=2))
     else:
-        typer.echo(f"{path}  seed {described.seed}{_told(differs)}")
+        typer.echo(f"{path}  seed {described.seed}{TOLD[same]}")
 
 
-def _differing(made: Image.Image, source: Path) -> float | None:
-    """The share of pixels that are not those of the picture; nothing where it is not at hand."""
-    import numpy as np
-
+def _pixels_of(source: Path, settings: Settings) -> Image.Image | None:
+    """The picture that is made again; nothing where all there is of it is its JSON."""
     from dynaip.pictures import open_picture
+    from dynaip.pipeline.provenance import read_settings
 
-    file = source.with_suffix(".png") if source.suffix.lower() == ".json" else source
-    if not file.is_file():
+    if source.suffix != ".json":
+        return open_picture(source).convert("RGBA")
+    beside = source.with_suffix(".png")
+    try:
+        return open_picture(beside).convert("RGBA") if read_settings(beside) == settings else None
+    except ValueError:  # none, or none that can be read
         return None
-    before, after = (np.asarray(each.convert("RGB")) for each in (open_picture(file), made))
-    if before.shape != after.shape:
-        return 1.0
-    return float((before != after).any(-1).mean())
 
 
-def _told(differs: float | None) -> str:
-    if differs is None:
-        return ""
-    if differs == 0:
-        return ", pixel for pixel the same"
-    return (
-        f", not the same in {differs:.1%} of the pixels: another processor, or another version of "
-        "a library, rounds otherwise"
-    )
+def _same(first: Image.Image, second: Image.Image) -> bool:
+    """Of their pixels; texts beside them may differ."""
+    return first.size == second.size and first.tobytes() == second.tobytes()
 
 
 def find_references(

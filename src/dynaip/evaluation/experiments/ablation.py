@@ -9,12 +9,14 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 
+from dynaip.adapter.config import Branches
 from dynaip.evaluation.experiments import denoising
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 from dynaip.evaluation.experiments.table import samples
 from dynaip.evaluation.generation import Use
 
-WAY = {"image": Use()}
+# Image rows alone: on text rows references told next to nothing (docs/evidence/earlier).
+WAY: dict[Branches, Use] = {"image": Use()}
 MARK = "-seed"  # between a design's name and another training's seed, as `dynaip train` has it
 
 
@@ -47,6 +49,5 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     yield alike.base_row()
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)
-    # On text rows no adapter was ever seen to tell a thing, and the first one is asked elsewhere.
-    yield from denoising.run(alike, ("image",))
+    yield from denoising.run(alike, tuple(WAY))
     yield samples(alike, WAY)

@@ -110,7 +110,7 @@ def transfer_matrix(laboratory: Laboratory, name: Branches, way: Generator) -> R
         name: Of the row.
         way: Who makes the pictures.
     """
-    trials = laboratory.trials[: -(-laboratory.count // 2)]
+    trials = laboratory.trials[: max(2, laboratory.count // 2)]
     requests = [trial.request(laboratory.reference_size) for trial in trials]
     before = _read(laboratory, way, trials, requests)
     # A reference moved by a pixel is the same subject, but disturbs as much as any change.

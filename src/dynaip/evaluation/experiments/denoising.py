@@ -142,11 +142,15 @@ def _unsaid(trial: Trial) -> str:
     return caption(trial.target, rng, name=("category",) if trial.named else ())
 
 
-def run(laboratory: Laboratory, asked_of: Sequence[Branches] = BRANCHES) -> Iterator[Row]:
+def run(laboratory: Laboratory, ways: Sequence[Branches] = BRANCHES) -> Iterator[Row]:
     """What each adapter's references tell, on the rows that it was trained on; see `measures`.
 
-    Adapters trained on both branches have a row for each of those that are asked: image rows, text
-    rows and both. Each is compared with the first adapter on the same rows.
+    Each is compared with the first adapter on the same rows.
+
+    Args:
+        laboratory: Its adapters are asked.
+        ways: Branches that adapters trained on both are asked on, a row each; one that was trained
+            on a single branch is asked on that one.
     """
     asked = NoisyTrials.of(laboratory)
     size = laboratory.batch_size
@@ -160,7 +164,7 @@ def run(laboratory: Laboratory, asked_of: Sequence[Branches] = BRANCHES) -> Iter
         with laboratory.attached(adapter) as (personal, put):
             tokens = _reference_tokens(personal, asked)
             trained = personal.adapter.config.train_branches
-            for branches in asked_of if trained == "both" else (trained,):
+            for branches in ways if trained == "both" else (trained,):
                 personal.attachment.branches = branches
                 found = measures(base, _beside(personal, tokens, asked, size), asked)
                 estimates = _estimates(found, first.get(branches), asked.clusters)

@@ -42,4 +42,4 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     alike = dataclasses.replace(laboratory, adapters=chosen)
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)
-    yield from denoising.run(alike)
+    yield from denoising.run(alike, tuple(WAY))
