@@ -16,7 +16,8 @@ from dynaip.evaluation.experiments.table import samples
 from dynaip.evaluation.generation import Use
 
 # Image rows alone: on text rows references told next to nothing (docs/evidence/earlier).
-WAY: dict[Branches, Use] = {"image": Use()}
+ROWS: tuple[Branches, ...] = ("image",)
+WAY: dict[str, Use] = {name: Use(branches=name) for name in ROWS}
 MARK = "-seed"  # between a design's name and another training's seed, as `dynaip train` has it
 
 
@@ -49,5 +50,5 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     yield alike.base_row()
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)
-    yield from denoising.run(alike, tuple(WAY))
+    yield from denoising.run(alike, ROWS)
     yield samples(alike, WAY)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from dynaip.evaluation.experiments import denoising
-from dynaip.evaluation.experiments.ablation import MARK, WAY, by_design
+from dynaip.evaluation.experiments.ablation import MARK, ROWS, WAY, by_design
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row
 
 
@@ -42,4 +42,4 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     alike = dataclasses.replace(laboratory, adapters=chosen)
     for variant in alike.adapters:
         yield from alike.rows(variant, WAY)
-    yield from denoising.run(alike, tuple(WAY))
+    yield from denoising.run(alike, ROWS)
