@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from regressing import CONFIG, Regression, exported, in_two_processes
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dynaip.training.checkpoint import (
     CheckpointError,
@@ -57,19 +58,22 @@ def test_interrupted_equals_uninterrupted(tmp_path: Path, optimizer: str) -> Non
 def test_attention_goes_by_the_plain_formula_in_its_inputs_precision(
     tmp_path: Path, before: bool
 ) -> None:
-    queries, keys, values = torch.randn(3, 1, 2, 50, 16, dtype=torch.bfloat16)
-    scaled = queries * 16**-0.25 @ (keys * 16**-0.25).transpose(-1, -2)
-    plain = scaled.softmax(-1) @ values
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(3, 1, 2, 50, 16, generator=generator).bfloat16().unbind()
+    backend = torch.backends.cuda
     seen: list[Tensor] = []
 
     class Attending(Regression):
         def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-            seen.append(F.scaled_dot_product_attention(queries, keys, values))
+            seen.append(F.scaled_dot_product_attention(*inputs))
             return super().forward(batch)
 
-    backend = torch.backends.cuda
-    backend.allow_fp16_bf16_reduction_math_sdp(before)
     try:
+        with sdpa_kernel(SDPBackend.MATH):
+            by_fp32 = F.scaled_dot_product_attention(*inputs)
+            backend.allow_fp16_bf16_reduction_math_sdp(True)
+            plain = F.scaled_dot_product_attention(*inputs)
+        backend.allow_fp16_bf16_reduction_math_sdp(before)
         train(Attending(), CONFIG, tmp_path / "whole")
         with pytest.raises(TrainingError):
             train(Attending(poison=2), CONFIG, tmp_path / "poisoned")
@@ -78,7 +82,9 @@ def test_attention_goes_by_the_plain_formula_in_its_inputs_precision(
         backend.allow_fp16_bf16_reduction_math_sdp(False)
     assert seen
     assert all(torch.equal(each, plain) for each in seen)
-    assert not torch.equal(F.scaled_dot_product_attention(queries, keys, values), plain)
+    # Neither by fp32 nor by the fused kernel would it be the same.
+    assert not torch.equal(by_fp32, plain)
+    assert not torch.equal(F.scaled_dot_product_attention(*inputs), plain)
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
