@@ -44,28 +44,22 @@ def shipped_recipes(package: str) -> list[str]:
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
-def from_table(cls: type[Settings], values: Mapping[str, Any], name: str) -> Settings:
+def from_table(cls: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
     """A dataclass from a recipe's table; lists become tuples.
 
     Args:
         cls: The dataclass.
         values: The table.
-        name: What sentences call its entries, such as "training settings".
+        where: What sentences call it, such as "the training settings".
 
     Raises:
         ValueError: An entry is unknown, a required one is missing, or a value is refused.
     """
     fields = dataclasses.fields(typing.cast(Any, cls))
-    known = {field.name for field in fields}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(
-            f"Unknown {name}: {', '.join(unknown)}; choose from {', '.join(sorted(known))}."
-        )
-    required = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if missing := sorted(required - set(values)):
-        raise ValueError(f"Missing {name}: {', '.join(missing)}.")
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    check_keys(values, [field.name for field in fields], required, where)
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    check_types(cls, given, f"the {name}")
+    check_types(cls, given, where)
     return cls(**given)
 
 
@@ -90,11 +84,10 @@ def check_keys(
     """Raises a `ValueError` where a table has other keys than the allowed ones, or too few."""
     if unknown := sorted(values.keys() - set(allowed)):
         raise ValueError(
-            f"{where.capitalize()} has unknown keys: {', '.join(unknown)}; it may hold "
-            f"{', '.join(sorted(allowed))}."
+            f"Unknown in {where}: {', '.join(unknown)}; choose from {', '.join(sorted(allowed))}."
         )
     if missing := sorted(set(required) - values.keys()):
-        raise ValueError(f"{where.capitalize()} lacks: {', '.join(missing)}.")
+        raise ValueError(f"Missing in {where}: {', '.join(missing)}.")
 
 
 def check_types(cls: type, values: Mapping[str, Any], where: str) -> None:

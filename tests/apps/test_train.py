@@ -68,14 +68,18 @@ def test_the_log_is_told_in_words(
 @pytest.mark.parametrize(
     ("stage", "changes", "message"),
     [
-        (1, {"drops": {"texts": 0.1}}, "Unknown drops: texts"),
+        (1, {"drops": {"texts": 0.1}}, "Unknown in the table drops: texts"),
         (1, {"drops": {"text": 2.0}}, "probabilities of a sum of at most 1"),
-        (1, {"adapter": {"depth": 3}}, "Unknown adapter settings: depth"),
+        (1, {"adapter": {"depth": 3}}, "Unknown in the table adapter: depth"),
         (1, {"adapter": {"fusion": "low", "layers": [1]}}, "a single level needs three taps"),
-        (1, {"data": {"captions": 1}}, "data of toyland has unknown keys: captions; it may hold"),
+        (1, {"data": {"captions": 1}}, "Unknown in the data of toyland: captions; choose from"),
         (1, {"data": {"pool": 0}}, "pool is a number of pairs, at least 1"),
         (1, {"data": {"source": ["toyland"]}}, "data.source is toyland or folder"),
-        (1, {"stage1": {"pairing": "cross", "stepps": 1}}, "Unknown training settings: stepps"),
+        (
+            1,
+            {"stage1": {"pairing": "cross", "stepps": 1}},
+            "Unknown in the training settings: stepps",
+        ),
         (2, {"adapter": {"fusion": "add"}}, "fusion is 'moe' there and 'add' in the recipe"),
     ],
 )

@@ -24,21 +24,25 @@ def test_recipes_are_found_by_name_or_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[loss]", "[los]", "recipe has unknown keys: los; it may hold .*loss"),
-        ("vae_pictures = 1000", "", "recipe lacks: vae_pictures"),
+        ("[loss]", "[los]", "Unknown in the recipe: los; choose from .*loss"),
+        ("vae_pictures = 1000", "", "Missing in the recipe: vae_pictures"),
         ("vae_pictures = 1000", "vae_pictures = '1'", "vae_pictures in the recipe is a whole numb"),
-        ("pool = 40960", "pool = 40960\nsplit = 'test'", "table pictures has unknown keys: split"),
-        ("pool = 40960", "", "table pictures lacks: pool"),
+        ("pool = 40960", "pool = 40960\nsplit = 'test'", "Unknown in the table pictures: split"),
+        ("pool = 40960", "", "Missing in the table pictures: pool"),
         ("[0.8, 0.15, 0.05]", "['most']", "subjects in the table pictures is a list of numbers"),
         (
             "alignment = 0.5",
             "alignment = true",
             "alignment in the table loss is a number; got True",
         ),
-        ("d_kv = 32", "depth = 32", "table text_encoder_2 has unknown keys: depth; it may hold"),
-        ("num_layers = 3\nnum_single", "num_double", "table transformer has unknown .*num_double"),
-        ("\nsample_size = 64", "", "table vae lacks: sample_size"),
-        ("[train.guidance]", "[train.teacher]", "table train has unknown keys: teacher"),
+        ("d_kv = 32", "depth = 32", "Unknown in the table text_encoder_2: depth; choose from"),
+        (
+            "num_layers = 3\nnum_single",
+            "num_double",
+            "Unknown in the table transformer: num_double",
+        ),
+        ("\nsample_size = 64", "", "Missing in the table vae: sample_size"),
+        ("[train.guidance]", "[train.teacher]", "Unknown in the table train: teacher"),
     ],
 )
 def test_a_wrong_recipe_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

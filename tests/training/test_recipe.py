@@ -49,8 +49,8 @@ def test_flux_recipe_is_the_papers() -> None:
     ("text", "message"),
     [
         ("model = ", "not valid TOML"),
-        ("model = 'm'\nsizes = 1", "unknown keys: sizes"),
-        ("model = 'm'", "lacks: adapter, data, size"),
+        ("model = 'm'\nsizes = 1", "Unknown in the recipe: sizes"),
+        ("model = 'm'", "Missing in the recipe: adapter, data, size"),
     ],
 )
 def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -71,7 +71,11 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> N
             "gradient_checkpointing = 'no'",
             "gradient_checkpointing in the recipe is true or false; got 'no'",
         ),
-        ("[drops]", "[drop]", "unknown keys: drop; it may hold adapter, data, drops, gradient_"),
+        (
+            "[drops]",
+            "[drop]",
+            "Unknown in the recipe: drop; choose from adapter, data, drops, gradient_",
+        ),
         ('pairing = "cross"', "", "pairing in stage2 is one of 'intra', 'cross'; got None"),
         ('pairing = "intra"', 'pairing = "in"', "pairing in stage1 is one of .* got 'in'"),
         ("[drops]", "[[drops]]", "drops in the recipe is a table; got"),
@@ -114,10 +118,14 @@ def test_gradient_checkpointing_is_the_recipes_choice() -> None:
 @pytest.mark.parametrize(
     ("table", "values", "message"),
     [
-        ("adapter", {"depth": 3}, "Unknown adapter settings: depth"),
-        ("adapter", {"branches": "imag"}, "branches in the adapter settings is one of 'image'"),
-        ("drops", {"texts": 0.1}, "Unknown drops: texts; choose from both, image, text"),
-        ("drops", {"text": "0.1"}, "text in the drops is a number"),
+        ("adapter", {"depth": 3}, "Unknown in the table adapter: depth"),
+        ("adapter", {"branches": "imag"}, "branches in the table adapter is one of 'image'"),
+        (
+            "drops",
+            {"texts": 0.1},
+            "Unknown in the table drops: texts; choose from both, image, text",
+        ),
+        ("drops", {"text": "0.1"}, "text in the table drops is a number"),
     ],
 )
 def test_a_wrong_table_is_refused(table: str, values: dict[str, Any], message: str) -> None:
@@ -133,7 +141,7 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
         build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4, "captions": 1}
     with pytest.raises(
-        ValueError, match="data of toyland has unknown keys: captions; it may hold pool, view"
+        ValueError, match="Unknown in the data of toyland: captions; choose from pool, view"
     ):
         build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4}

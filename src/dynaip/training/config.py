@@ -119,7 +119,7 @@ class TrainingConfig:
         Raises:
             ValueError: A key is unknown, a required one is missing, or a value is refused.
         """
-        return from_table(cls, values, "training settings")
+        return from_table(cls, values, "the training settings")
 
     @property
     def decay_begins(self) -> float:

@@ -52,6 +52,7 @@ class Toyland(TypedDict, total=False):
 
     pool: int
     view_captions: float
+    view_category: float
 
 
 class Folders(TypedDict, total=False):
@@ -256,11 +257,11 @@ def _check_start(start: Path, found: DynaIPConfig, wanted: DynaIPConfig) -> None
 
 
 def _adapter_config(table: dict[str, Any]) -> DynaIPConfig:
-    return from_table(DynaIPConfig, table, "adapter settings")
+    return from_table(DynaIPConfig, table, "the table adapter")
 
 
 def _drops(recipe: dict[str, Any]) -> Drops:
-    return from_table(Drops, recipe.get("drops", {}), "drops")
+    return from_table(Drops, recipe.get("drops", {}), "the table drops")
 
 
 def _pairs(
