@@ -1,9 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-EXPERIMENTS := table branches denoising details strength granularity router layers several
+EXPERIMENTS := table branches denoising intra details strength granularity router layers several
+VARIANTS := full add concat low mid high image-branch ip-adapter
+trained = runs/ablation/$(if $(filter-out full,$(1)),$(1)/)stage2/export/adapter
 
-.PHONY: demo test lint evidence
+.PHONY: demo test lint evidence ablation
 
 demo: $(READY)
 	$(BIN)/dynaip demo
@@ -14,6 +16,16 @@ test: $(READY)
 # Tables and figures of docs/evidence, but for earlier, from the checkpoints in models/.
 evidence: $(READY)
 	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 64
+	$(BIN)/dynaip evaluate evidence
+
+# Trains the ablation's adapters, which are not in models/, and puts them into the evidence.
+ablation: $(READY)
+	for name in $(VARIANTS); do for stage in 1 2; do \
+		$(BIN)/dynaip train --recipe miniature-ablation --runs runs/ablation \
+			--variant $$name --stage $$stage || exit 1; \
+	done; done
+	$(BIN)/dynaip evaluate experiment ablation --count 64 \
+		$(foreach name,$(VARIANTS),--variant $(name)=$(call trained,$(name)))
 	$(BIN)/dynaip evaluate evidence
 
 lint: $(READY)

@@ -24,6 +24,7 @@ def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laborator
             "add": model / "add",
             "add-seed1": model / "add",
         },
+        intra=model / "add",
         probe=probe,
         look=picture_attention,
         finder=Detector(DetectorConfig(size=SIZE, widths=(4, 4, 4), threshold=0.0)),

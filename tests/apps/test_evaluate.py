@@ -173,8 +173,10 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
         ("taste", "full=nowhere", "no experiment 'taste'"),
         ("ablation", "full=src --model src", "no adapters in src/variants"),
         ("ablation", "full=src --variant full=nowhere", "no adapter in nowhere"),
-        ("all", "full=src --model src", "ablation and seeds"),
+        ("all", "full=src --model src", "ablation, seeds, intra"),
         ("seeds", "full=src --variant full=src", "trained more than once"),
+        ("intra", "full=src --model src", "no adapter in src/intra"),
+        ("intra", "full=src --intra nowhere", "no adapter in nowhere"),
     ],
 )
 def test_experiments_that_cannot_be_run_are_one_sentence(

@@ -130,7 +130,7 @@ def test_a_base_is_its_weights_and_configs_and_not_what_ships_with_it(tmp_path: 
     )
     own = [write(name, '{"shift": 3}') for name in parts]
     assert len({before, *own}) == 1 + len(parts)
-    for name in ("adapter", "variants/low"):
+    for name in ("adapter", "intra", "variants/low"):
         write(f"{name}/config.json", "{}")
         write(f"{name}/model.safetensors", weights)
     for name in ("README.md", "figures.jsonl", "transformer/README.md"):

@@ -20,8 +20,10 @@ def test_pairs_show_one_subject_twice() -> None:
         assert np.array_equal(pair["reference"], toyland.segment(spec, 0, 32)) == same
     with pytest.raises(ValueError, match="intra, cross"):
         ToylandPairs(0, "extra", 32, 32)
-    with pytest.raises(ValueError, match=r"share, from 0 to 1; got 1\.5"):
+    with pytest.raises(ValueError, match=r"view_captions is a share, from 0 to 1; got 1\.5"):
         ToylandPairs(0, "intra", 32, 32, view_captions=1.5)
+    with pytest.raises(ValueError, match=r"view_category is a share, from 0 to 1; got -1"):
+        ToylandPairs(0, "intra", 32, 32, view_category=-1)
 
 
 def test_a_share_of_the_captions_leaves_the_looks_to_the_reference() -> None:
@@ -49,3 +51,11 @@ def test_pairs_are_drawn_once_and_told_in_other_words(tmp_path: Path) -> None:
     assert drawn[1]["prompt"] != drawn[4]["prompt"]
     other = ToylandPairs(1, "cross", 32, 16, pool=3, cache=tmp_path)[1]
     assert not np.array_equal(other["image"], drawn[1]["image"])
+
+
+def test_a_share_of_those_names_the_category() -> None:
+    def named(share: float) -> int:
+        pairs = ToylandPairs(0, "cross", 32, 32, pool=4, view_captions=1, view_category=share)
+        return sum("toy" not in pairs[index]["prompt"].split() for index in range(40))
+
+    assert named(0) == 0 < named(0.25) < 20 < named(0.75) < named(1) == 40

@@ -32,7 +32,7 @@ from dynaip.miniature.recipe import (
     bundle,
     unbundle,
 )
-from dynaip.pipeline.bundle import shipped_adapters, shipped_variants
+from dynaip.pipeline.bundle import shipped_adapters, shipped_intra, shipped_variants
 from dynaip.training.checkpoint import CheckpointError
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
@@ -54,10 +54,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
-    tiny.adapter().save_pretrained(tmp_path / "trained")
-    variants = dict.fromkeys(("add", "full"), tmp_path / "trained")
-    bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained", variants)
+    trained = tmp_path / "trained"
+    tiny.adapter().save_pretrained(trained)
+    variants = dict.fromkeys(("add", "full"), trained)
+    bundle(tiny_recipe(), runs, tmp_path, trained, variants, intra=trained)
     assert shipped_adapters(tmp_path) == {"full": tmp_path / "adapter"}
+    assert shipped_intra(tmp_path) == tmp_path / "intra"
     shipped = shipped_variants(tmp_path)
     assert list(shipped) == ["full", "add"]
     assert shipped["add"] == tmp_path / "variants" / "add"
@@ -79,6 +81,7 @@ def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     # A bundle made anew keeps no adapter that was trained on another base.
     bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained")
     assert shipped_variants(tmp_path) == {}
+    assert shipped_intra(tmp_path) is None
     wrong = {"../transformer": tmp_path / "trained"}
     with pytest.raises(ValueError, match="plain name"):
         bundle(tiny_recipe(), runs, tmp_path / "other", None, wrong)
@@ -177,7 +180,7 @@ def test_a_run_does_not_go_on_over_stages_trained_anew(runs: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("all", "Unknown training settings: stepps"),
+        ("all", "Unknown in the training settings: stepps"),
         ("bases", "--stage is vae, .* or all; got 'bas"),
     ],
 )

@@ -317,6 +317,7 @@ FIGURES: dict[str, dict[str, Callable[[Sequence[Row]], Figure | None]]] = {
     "methods": {"methods": _trade_off},
     "branches": {"branches": _matrices, "attention": draw_attention},
     "denoising": {"denoising": _loss},
+    "intra": {"intra": _matrices, "intra-loss": _loss},
     "strength": {"strength": _frontier},
     "granularity": {"granularity": _simplex},
     "router": {"coefficients": draw_coefficients, "router": _responses},

@@ -153,7 +153,9 @@ def _methods(rows: Sequence[Row]) -> list[Table]:
     return [*measure_tables("Methods: an adapter, and training per subject (Table 1)", rows), costs]
 
 
-def _branches(rows: Sequence[Row]) -> list[Table]:
+def _branches(
+    rows: Sequence[Row], title: str = "What each branch carries (Section B.6)"
+) -> list[Table]:
     matrices = [row for row in rows if "matrix" in row]
     notes = [
         f"Attention maps: the first {row['pictures']} of the trials, in one pass over the finished "
@@ -162,13 +164,13 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
         for row in rows
         if "shown" in row and row["name"] == "image"
     ]
-    tables = measure_tables("What each branch carries (Section B.6)", rows, notes)
+    tables = measure_tables(title, rows, notes)
     for row in matrices:
         lines = zip(row["outputs"], row["matrix"], strict=True)
         weak = set(row["outputs"]) - set(row["readable"])
         tables.append(
             Table(
-                title=f"Transfer, reference on {row['name']} rows",
+                title=f"{title}: transfer, reference on {row['name']} rows",
                 columns=("read in the picture", *(f"{in_words(n)} changed" for n in row["inputs"])),
                 rows=(
                     *(
@@ -190,6 +192,12 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
 
 def _denoising(rows: Sequence[Row]) -> list[Table]:
     return _loss("What a reference tells each branch, by the loss (Sections 4.1, B.6)", rows)
+
+
+def _intra(rows: Sequence[Row]) -> list[Table]:
+    title = "After stage 1, on intra-pairs alone (Sections 4.1, B.1)"
+    by_loss = [row for row in rows if "sigmas" in row]
+    return [*_branches(rows, title), *_loss(f"{title}, by the loss", by_loss)]
 
 
 def _loss(title: str, rows: Sequence[Row]) -> list[Table]:
@@ -378,6 +386,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], list[Table]]] = {
     "methods": _methods,
     "branches": _branches,
     "denoising": _denoising,
+    "intra": _intra,
     "details": _details,
     "strength": _strength,
     "granularity": _granularity,

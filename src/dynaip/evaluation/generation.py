@@ -15,6 +15,7 @@ from diffusers import FluxPipeline
 from jaxtyping import UInt8
 from PIL import Image
 
+from dynaip.adapter import storage
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
 from dynaip.pipeline.arguments import default_arguments
@@ -224,7 +225,7 @@ def hash_base(folder: Path) -> str:
     Raises:
         ValueError: There are no safetensors in its parts.
     """
-    parts = [part for part in folder.iterdir() if part.name not in ("adapter", "variants")]
+    parts = [part for part in folder.iterdir() if part.name not in storage.PLACES]
     below = [file for part in parts for file in part.rglob("*")]
     return _hash_files(folder, [folder / "model_index.json", *below])
 

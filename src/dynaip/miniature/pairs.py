@@ -36,10 +36,11 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         pool: Number of pairs.
         view_captions: Share of the captions that name all of the view and, of the subject, at most
             its category: what is left to tell is told by the reference. The others name any subset.
+        view_category: Share of those that name the category.
         cache: Folder that keeps them; without one they are drawn each time.
 
     Raises:
-        ValueError: The pairing is neither of the two, the share is none, or there are no pairs.
+        ValueError: The pairing is neither of the two, a share is none, or there are no pairs.
     """
 
     def __init__(
@@ -51,16 +52,18 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         *,
         pool: int = 32_768,
         view_captions: float = 0.0,
+        view_category: float = 0.5,
         cache: Path | None = None,
     ) -> None:
         if pairing not in PAIRINGS:
             raise ValueError(f"pairing is one of {', '.join(PAIRINGS)}; got {pairing!r}.")
         if pool < 1:
             raise ValueError(f"pool is a number of pairs, at least 1; got {pool}.")
-        if not 0 <= view_captions <= 1:
-            raise ValueError(f"view_captions is a share, from 0 to 1; got {view_captions:g}.")
+        for name, share in (("view_captions", view_captions), ("view_category", view_category)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share, from 0 to 1; got {share:g}.")
         self.seed, self.pairing, self.pool = seed, pairing, pool
-        self.view_captions = view_captions
+        self.view_captions, self.view_category = view_captions, view_category
         self.size, self.reference_size = size, reference_size
         self.pictures, self.references = (
             None if cache is None else PictureCache(cache, f"{pairing}-{name}-{seed}", pool, side)
@@ -82,7 +85,9 @@ class ToylandPairs(Dataset[dict[str, Any]]):
 
     def _prompt(self, spec: toyland.Spec, rng: np.random.Generator) -> str:
         viewed = self.view_captions and rng.random() < self.view_captions
-        return toyland.view_caption(spec, rng) if viewed else toyland.caption(spec, rng)
+        if viewed:
+            return toyland.view_caption(spec, rng, self.view_category)
+        return toyland.caption(spec, rng)
 
 
 def _kept(cache: PictureCache | None, place: int, draw: Draw) -> UInt8[np.ndarray, "h w 3"]:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel, T5EncoderModel, T5Tokenizer
 
+from dynaip.adapter import storage
 from dynaip.adapter.model import DynaIPAdapter
 from dynaip.hosts.vision import stack_pictures
 from dynaip.miniature import toyland
@@ -139,6 +140,8 @@ def bundle(
     target: Path,
     adapter: Path | None = None,
     variants: Mapping[str, Path] | None = None,
+    *,
+    intra: Path | None = None,
 ) -> None:
     """Writes the trained pipeline to `target` in 16-bit safetensors, with adapters for it.
 
@@ -153,6 +156,7 @@ def bundle(
         target: Folder of the bundle.
         adapter: Folder of the method's own adapter.
         variants: Folders of the ablation's adapters by name.
+        intra: Folder of what the method's own adapter was after stage 1.
 
     Raises:
         ValueError: A stage has not finished, a folder holds no adapter, or a variant's name is
@@ -160,7 +164,8 @@ def bundle(
     """
     if wrong := [name for name in variants or {} if Path(name).name != name]:
         raise ValueError(f"A variant cannot be called {wrong[0]!r}; choose a plain name.")
-    folders = {} if adapter is None else {"adapter": adapter}
+    own = {"adapter": adapter, "intra": intra}
+    folders = {place: path for place, path in own.items() if path is not None}
     folders |= {f"variants/{name}": path for name, path in (variants or {}).items()}
     trained = {place: DynaIPAdapter.from_pretrained(path) for place, path in folders.items()}
     last = "guidance" if (runs / "guidance" / "export").is_dir() else "base"
@@ -173,7 +178,7 @@ def bundle(
     for part in encoders:
         path = target / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
-    for place in ("adapter", "variants"):
+    for place in storage.PLACES:
         shutil.rmtree(target / place, ignore_errors=True)
     for place, each in trained.items():
         each.to(torch.bfloat16).save_pretrained(target / place)

@@ -21,6 +21,12 @@ def shipped_adapters(bundle: Path) -> dict[str, Path]:
     return {"full": own} if own.is_dir() else {}
 
 
+def shipped_intra(bundle: Path) -> Path | None:
+    """What the method's own adapter was after stage 1, on intra-pairs alone; not all have it."""
+    intra = bundle / "intra"
+    return intra if intra.is_dir() else None
+
+
 def shipped_variants(bundle: Path) -> dict[str, Path]:
     """The ablation's adapters in a bundle by name, all trained alike; the method's, `full`, first.
 

@@ -26,7 +26,7 @@ from dynaip.evaluation.experiments.laboratory import PerSubject
 from dynaip.evaluation.experiments.methods import with_word
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
-from dynaip.evaluation.generation import Request, Use
+from dynaip.evaluation.generation import Request, Use, hash_weights
 from dynaip.evaluation.probe import Probe, ProbeConfig
 from dynaip.evaluation.tables import jsonable
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast
@@ -261,6 +261,12 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert [row["scale"] for row in found["strength"][1:3]] == [0.25, 0.5]
     assert [row["branches"] for row in found["denoising"]] == list(BRANCHES)
     assert all("against_method" not in row for row in found["denoising"])
+    after = [row for row in found["intra"] if "adapter" in row]
+    assert {row["variant"] for row in after} == {"intra"}
+    assert {row["adapter"] for row in after} == {hash_weights(model / "add")}
+    for kind in ("cp", "matrix", "sigmas"):
+        ways = [row["name"] for row in after if kind in row]
+        assert ways == list(BRANCHES), kind
     assert sum(row.get("granularity") is not None for row in found["granularity"]) == 10
     assert {row["name"] for row in found["router"]} == {"coefficients", "glyph", "fine pattern"}
     *several, samples = found["several"]
@@ -287,6 +293,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert [path.stem for path in figures["denoising"]] == ["denoising"]
     with Image.open(figures["denoising"][0]) as figure:
         assert (figure.mode, round(figure.info["dpi"][0])) == ("P", 150)
+    assert [path.stem for path in figures["intra"]] == ["intra", "intra-loss"]
     assert [path.stem for path in figures["ablation"]][-2:] == ["ablation-loss", "ablation-samples"]
     assert [path.stem for path in figures["table"]][-1] == "samples"
     assert [path.stem for path in figures["several"]] == ["several", "several-samples"]
@@ -299,7 +306,10 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     page = write_evidence(found, figures, tmp_path / "page").read_text()
     for words in (
         "## Table 2",
-        "Transfer, reference on image rows",
+        "What each branch carries (Section B.6): transfer, reference on image rows",
+        "## After stage 1, on intra-pairs alone (Sections 4.1, B.1)\n",
+        "## After stage 1, on intra-pairs alone (Sections 4.1, B.1), by the loss",
+        "alone (Sections 4.1, B.1): transfer, reference on text rows",
         "branches.png",
         "![attention](attention.png)",
         "the first 3 of the trials",

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder, named_folders
-from dynaip.pipeline.bundle import shipped_adapters, shipped_variants
+from dynaip.pipeline.bundle import shipped_adapters, shipped_intra, shipped_variants
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
@@ -26,7 +26,7 @@ def experiment(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="table, ablation, seeds, methods, branches, denoising, details, strength, "
+            help="table, ablation, seeds, methods, branches, denoising, intra, details, strength, "
             "granularity, router, layers, several; or all."
         ),
     ],
@@ -44,6 +44,10 @@ def experiment(
             help="Likewise, for the ablation: adapters that were trained alike.",
         ),
     ] = [],  # noqa: B006
+    intra: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the adapter after its stage 1. Else the model's own."),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Folder of a pipeline trained on Toyland; else the bundle.")
     ] = None,
@@ -83,13 +87,19 @@ def experiment(
     folder = model or miniature_folder()
     folders = named_folders("--adapter", adapters) or shipped_adapters(folder)
     alike = named_folders("--variant", variants) or shipped_variants(folder)
+    after = intra or shipped_intra(folder)
     if everything:
-        chosen = _possible(chosen, alike)
+        chosen = _possible(chosen, alike, after)
     elif "ablation" in chosen and not alike:
         raise ValueError(
             f"There are no adapters in {folder / 'variants'} for the ablation; train some with "
             "`dynaip train --recipe miniature-ablation --variant NAME` and give each as --variant "
             "NAME=FOLDER, the method's first."
+        )
+    if "intra" in chosen and not (after and after.is_dir()):
+        raise ValueError(
+            f"There is no adapter in {after or folder / 'intra'}; give what `dynaip train --stage "
+            "1` left as --intra FOLDER."
         )
     if "seeds" in chosen:
         check_trained_again(alike)
@@ -109,6 +119,7 @@ def experiment(
             model=folder,
             adapters=folders,
             variants=alike,
+            intra=after,
             probe=reader,
             look=picture_attention,
             finder=finder,
@@ -127,14 +138,18 @@ def experiment(
             progress.console.print(f"{len(rows)} rows are in {out / f'{name}.jsonl'}.")
 
 
-def _possible(names: Sequence[str], variants: Mapping[str, Path]) -> list[str]:
+def _possible(names: Sequence[str], variants: Mapping[str, Path], intra: Path | None) -> list[str]:
     """The experiments less those that there are no adapters for, which is told."""
     from dynaip.evaluation.experiments.seeds import trained_again
 
-    lacking = {"ablation": not variants, "seeds": not trained_again(variants)}
+    lacking = {
+        "ablation": not variants,
+        "seeds": not trained_again(variants),
+        "intra": intra is None,
+    }
     left_out = [name for name, lacks in lacking.items() if lacks]
     if left_out:
-        words = " and ".join(left_out)
+        words = ", ".join(left_out)
         typer.echo(f"Left out, for there are no adapters for it: {words}.", err=True)
     return [name for name in names if name not in left_out]
 

@@ -125,6 +125,9 @@ def bundle(
         list[str],
         typer.Option("--variant", help="NAME=FOLDER, repeat: an ablation's adapter, to go along."),
     ] = [],  # noqa: B006
+    intra: Annotated[
+        Path | None, typer.Option(help="Folder of the adapter after stage 1, to go along.")
+    ] = None,
 ) -> None:
     """Put the trained stages together into a folder that FluxPipeline opens, in 16 bit."""
     from rich.console import Console
@@ -133,7 +136,7 @@ def bundle(
 
     others = named_folders("--variant", variants)
     _check_exports(runs)
-    recipes.bundle(recipes.load_recipe(recipe), runs, target, adapter, others)
+    recipes.bundle(recipes.load_recipe(recipe), runs, target, adapter, others, intra=intra)
     Console().print(f"The miniature is in {target}.")
 
 
