@@ -3,6 +3,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 EXPERIMENTS := table branches denoising intra details strength granularity router layers several
 VARIANTS := full add concat low mid high image-branch ip-adapter
+# Where `dynaip train` puts a variant; full is in the runs' own folder.
 trained = runs/ablation/$(if $(filter-out full,$(1)),$(1)/)stage2/export/adapter
 
 .PHONY: demo test lint evidence ablation
@@ -18,7 +19,8 @@ evidence: $(READY)
 	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 64
 	$(BIN)/dynaip evaluate evidence
 
-# Trains the ablation's adapters, which are not in models/, and puts them into the evidence.
+# Trains the ablation's adapters, which are not in models/, and puts them into the evidence. Runs
+# over another base, or by another recipe, are refused: delete runs/ablation then.
 ablation: $(READY)
 	for name in $(VARIANTS); do for stage in 1 2; do \
 		$(BIN)/dynaip train --recipe miniature-ablation --runs runs/ablation \

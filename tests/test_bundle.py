@@ -21,7 +21,7 @@ from dynaip.miniature import toyland
 from dynaip.pipeline.subject import Subject
 
 BUNDLE = Path(__file__).parents[1] / "models" / "miniature"
-PARTS = ("transformer", "text_encoder", "text_encoder_2", "image_encoder", "adapter")
+PARTS = ("transformer", "text_encoder", "text_encoder_2", "image_encoder", "adapter", "intra")
 
 
 def test_it_is_small_and_of_sixteen_bits() -> None:
@@ -36,10 +36,10 @@ def test_it_is_small_and_of_sixteen_bits() -> None:
 
 
 def test_rows_of_the_evidence_are_about_what_is_shipped() -> None:
-    """But for other seeds of the ablation, which are not."""
+    """But for adapters that were trained for a comparison, which are not."""
     probes = BUNDLE.parent / "probes"
     base = {hash_base(BUNDLE)}
-    adapters = {hash_weights(path) for path in (BUNDLE / "adapter", *BUNDLE.glob("variants/*"))}
+    adapters = {hash_weights(BUNDLE / name) for name in ("adapter", "intra")}
     read_by = {hash_weights(probes / "first")}
     evidence = sorted((BUNDLE.parents[1] / "docs" / "evidence").glob("*.jsonl"))
     assert evidence
@@ -47,8 +47,8 @@ def test_rows_of_the_evidence_are_about_what_is_shipped() -> None:
         for row in map(json.loads, file.read_text().splitlines()):
             told = (row.get("base"), row.get("probe"), row.get("adapter"))
             for one, known in zip(told, (base, read_by, adapters), strict=True):
-                again = file.stem == "seeds" and known is adapters
-                assert one is None or one in known or again, (file.name, row["name"])
+                other = file.stem in ("ablation", "seeds") and known is adapters
+                assert one is None or one in known or other, (file.name, row["name"])
 
 
 @pytest.fixture(scope="module")

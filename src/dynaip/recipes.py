@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -79,9 +79,19 @@ def check_table(cls: type, values: Mapping[str, Any], where: str) -> None:
 
 
 def check_keys(
-    values: Mapping[str, Any], allowed: Iterable[str], required: Iterable[str], where: str
+    values: Mapping[str, Any], allowed: Collection[str], required: Collection[str], where: str
 ) -> None:
-    """Raises a `ValueError` where a table has other keys than the allowed ones, or too few."""
+    """Strict about a table's keys.
+
+    Args:
+        values: The table.
+        allowed: What it may hold.
+        required: What it must hold.
+        where: What sentences call it, such as "the recipe".
+
+    Raises:
+        ValueError: A key is unknown, or a required one is missing.
+    """
     if unknown := sorted(values.keys() - set(allowed)):
         raise ValueError(
             f"Unknown in {where}: {', '.join(unknown)}; choose from {', '.join(sorted(allowed))}."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 
+from dynaip.evaluation.experiments import Laboratory, Row
 from dynaip.evaluation.factors import probed_values
 from dynaip.evaluation.knowledge import ENCODERS
 from dynaip.evaluation.probe import Probe, ProbeConfig
@@ -129,6 +130,23 @@ def test_a_base_without_an_adapter_is_measured_alone(
     assert {row["group"] for row in rows} == {"autoencoder", "probe", "base", *ENCODERS, "cost"}
 
 
+def test_the_adapter_after_stage_1_is_the_one_that_is_given(
+    cli: Any, model: Path, probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path | None] = []
+
+    def ask(laboratory: Laboratory) -> Iterator[Row]:
+        asked.append(laboratory.intra)
+        yield {"name": "asked"}
+
+    monkeypatch.setattr("dynaip.evaluation.experiments.EXPERIMENTS", {"intra": ask})
+    chosen = ("--model", model, "--probe", probe, "--out", tmp_path)
+    given = tmp_path / "after stage 1"
+    shutil.copytree(model / "adapter", given)
+    result = cli("evaluate", "experiment", "intra", *chosen, "--intra", given)
+    assert (result.code, asked) == (0, [given]), result.err
+
+
 def test_a_missing_probe_is_one_sentence(cli: Any, model: Path, tmp_path: Path) -> None:
     chosen = ("--model", model, "--probe", tmp_path / "nowhere", "--out", tmp_path / "figures")
     result = cli("evaluate", "miniature", *chosen)
@@ -176,7 +194,7 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
         ("all", "full=src --model src", "ablation, seeds, intra"),
         ("seeds", "full=src --variant full=src", "trained more than once"),
         ("intra", "full=src --model src", "no adapter in src/intra"),
-        ("intra", "full=src --intra nowhere", "no adapter in nowhere"),
+        ("table", "full=src --intra nowhere", "no adapter in nowhere; check --intra"),
     ],
 )
 def test_experiments_that_cannot_be_run_are_one_sentence(

@@ -23,6 +23,10 @@ def test_rows_of_experiments_that_are_not_run_again_stay_on_the_page(tmp_path: P
     assert together["seeds"] == [{"name": "old", "base": "one", "probe": "p"}]
     other = {"table": [{**new["table"][0], "probe": "q"}]}
     assert list(with_kept(other, page)) == ["table"]
+    several = {**new, "layers": [{"name": "1", "base": "one", "probe": "q"}]}
+    for folder in (page, tmp_path / "nothing yet"):
+        with pytest.raises(ValueError, match=r"one page: table \(one, p\), layers \(one, q\)"):
+            with_kept(several, folder)
 
 
 def test_the_page_says_what_is_missing_or_broken(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def test_pairs_show_one_subject_twice() -> None:
     with pytest.raises(ValueError, match=r"view_captions is a share, from 0 to 1; got 1\.5"):
         ToylandPairs(0, "intra", 32, 32, view_captions=1.5)
     with pytest.raises(ValueError, match=r"view_category is a share, from 0 to 1; got -1"):
-        ToylandPairs(0, "intra", 32, 32, view_category=-1)
+        ToylandPairs(0, "intra", 32, 32, view_captions=0.5, view_category=-1)
+    with pytest.raises(ValueError, match="of which there are none"):
+        ToylandPairs(0, "intra", 32, 32, view_category=0.2)
 
 
 def test_a_share_of_the_captions_leaves_the_looks_to_the_reference() -> None:
@@ -53,9 +55,11 @@ def test_pairs_are_drawn_once_and_told_in_other_words(tmp_path: Path) -> None:
     assert not np.array_equal(other["image"], drawn[1]["image"])
 
 
-def test_a_share_of_those_names_the_category() -> None:
-    def named(share: float) -> int:
+def test_a_share_of_the_captions_of_the_view_names_the_category() -> None:
+    def named(share: float | None) -> int:
         pairs = ToylandPairs(0, "cross", 32, 32, pool=4, view_captions=1, view_category=share)
-        return sum("toy" not in pairs[index]["prompt"].split() for index in range(40))
+        spec = toyland.sample_spec(np.random.default_rng([0, 0]))
+        told = [pairs._prompt(spec, np.random.default_rng([0, index])) for index in range(60)]
+        return sum("toy" not in text.split() for text in told)
 
-    assert named(0) == 0 < named(0.25) < 20 < named(0.75) < named(1) == 40
+    assert named(0) == 0 < named(0.2) < named(None) == named(0.5) < named(0.8) < named(1) == 60

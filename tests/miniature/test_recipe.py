@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 from tiny_recipes import as_toml, tiny_recipe
 from typer.testing import CliRunner
 
+from dynaip.adapter.model import DynaIPAdapter
 from dynaip.apps.cli import app
+from dynaip.bundle import shipped_adapters, shipped_intra, shipped_variants
 from dynaip.hosts.flow import encode_pictures, pad_tokens, shift_sigma
 from dynaip.miniature import toyland
 from dynaip.miniature.base import BaseTask, GuidanceTask, subject_cover
@@ -32,7 +34,6 @@ from dynaip.miniature.recipe import (
     bundle,
     unbundle,
 )
-from dynaip.pipeline.bundle import shipped_adapters, shipped_intra, shipped_variants
 from dynaip.training.checkpoint import CheckpointError
 from dynaip.training.config import TrainingConfig
 from dynaip.training.loop import train
@@ -54,15 +55,22 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
-    trained = tmp_path / "trained"
-    tiny.adapter().save_pretrained(trained)
-    variants = dict.fromkeys(("add", "full"), trained)
-    bundle(tiny_recipe(), runs, tmp_path, trained, variants, intra=trained)
+    places = ("adapter", "intra", "variants/full", "variants/add")
+    own, intra, full, add = (tmp_path / "trained" / place for place in places)
+    for number, folder in enumerate((own, intra, full, add)):
+        adapter = tiny.adapter()
+        torch.nn.init.constant_(adapter.blocks[0].to_v.weight, number)
+        adapter.save_pretrained(folder)
+    variants = {"add": add, "full": full}
+    bundle(tiny_recipe(), runs, tmp_path, adapter=own, variants=variants, intra=intra)
+    for number, place in enumerate(places):
+        shipped = DynaIPAdapter.from_pretrained(tmp_path / place)
+        assert (shipped.blocks[0].to_v.weight == number).all(), place
     assert shipped_adapters(tmp_path) == {"full": tmp_path / "adapter"}
     assert shipped_intra(tmp_path) == tmp_path / "intra"
-    shipped = shipped_variants(tmp_path)
-    assert list(shipped) == ["full", "add"]
-    assert shipped["add"] == tmp_path / "variants" / "add"
+    found = shipped_variants(tmp_path)
+    assert list(found) == ["full", "add"]
+    assert found["add"] == tmp_path / "variants" / "add"
     lone = tmp_path / "lone" / "variants" / "add"
     lone.mkdir(parents=True)
     with pytest.raises(ValueError, match="no adapter `full`"):
@@ -79,14 +87,14 @@ def test_the_bundle_opens_in_flux_pipeline(runs: Path, tmp_path: Path) -> None:
     (weights,) = (tmp_path / "adapter").glob("*.safetensors")
     assert {tensor.dtype for tensor in load_file(weights).values()} == {torch.bfloat16}
     # A bundle made anew keeps no adapter that was trained on another base.
-    bundle(tiny_recipe(), runs, tmp_path, tmp_path / "trained")
+    bundle(tiny_recipe(), runs, tmp_path, adapter=own)
     assert shipped_variants(tmp_path) == {}
     assert shipped_intra(tmp_path) is None
-    wrong = {"../transformer": tmp_path / "trained"}
+    wrong = {"../transformer": own}
     with pytest.raises(ValueError, match="plain name"):
-        bundle(tiny_recipe(), runs, tmp_path / "other", None, wrong)
+        bundle(tiny_recipe(), runs, tmp_path / "other", variants=wrong)
     with pytest.raises(ValueError, match="no adapter folder nowhere"):
-        bundle(tiny_recipe(), runs, tmp_path / "other", Path("nowhere"))
+        bundle(tiny_recipe(), runs, tmp_path / "other", adapter=Path("nowhere"))
     assert not (tmp_path / "other").exists()
     assert shipped_adapters(tmp_path / "other") == {}
 
@@ -158,7 +166,8 @@ def test_a_run_does_not_go_on_over_stages_trained_anew(runs: Path, tmp_path: Pat
     arguments = ["miniature", "train", "--stage", "guidance", "--recipe", str(path)]
     arguments += ["--runs", str(ours)]
     packed = ["miniature", "bundle", "--recipe", str(path), "--runs", str(ours)]
-    packed += ["--target", str(tmp_path / "bundle")]
+    packed += ["--target", str(tmp_path / "bundle"), "--intra", str(tmp_path / "after stage 1")]
+    tiny.adapter().save_pretrained(tmp_path / "after stage 1")
     for _ in range(2):
         assert CliRunner().invoke(app, arguments).exit_code == 0
     for stage, part in (("base", "transformer"), ("vae", "vae")):
@@ -175,12 +184,13 @@ def test_a_run_does_not_go_on_over_stages_trained_anew(runs: Path, tmp_path: Pat
         assert not (tmp_path / "bundle").exists()
         weights.write_bytes(before)
     assert CliRunner().invoke(app, packed).exit_code == 0
+    assert shipped_intra(tmp_path / "bundle") == tmp_path / "bundle" / "intra"
 
 
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("all", "Unknown in the training settings: stepps"),
+        ("all", "Unknown in the table train.guidance: stepps"),
         ("bases", "--stage is vae, .* or all; got 'bas"),
     ],
 )

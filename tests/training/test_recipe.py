@@ -76,8 +76,16 @@ def test_a_wrong_recipe_is_refused(tmp_path: Path, text: str, message: str) -> N
             "[drop]",
             "Unknown in the recipe: drop; choose from adapter, data, drops, gradient_",
         ),
-        ('pairing = "cross"', "", "pairing in stage2 is one of 'intra', 'cross'; got None"),
-        ('pairing = "intra"', 'pairing = "in"', "pairing in stage1 is one of .* got 'in'"),
+        (
+            'pairing = "cross"',
+            "",
+            "pairing in the table stage2 is one of 'intra', 'cross'; got None",
+        ),
+        (
+            'pairing = "intra"',
+            'pairing = "in"',
+            "pairing in the table stage1 is one of .* got 'in'",
+        ),
         ("[drops]", "[[drops]]", "drops in the recipe is a table; got"),
     ],
 )
@@ -141,7 +149,7 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
         build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4, "captions": 1}
     with pytest.raises(
-        ValueError, match="Unknown in the data of toyland: captions; choose from pool, view"
+        ValueError, match="Unknown in the table data, of toyland: captions; choose from pool, view"
     ):
         build_task(recipe, 1, tiny.pipeline())
     recipe["data"] = {"source": "toyland", "pool": 4}
@@ -151,7 +159,9 @@ def test_an_unknown_source_of_pairs_is_refused() -> None:
     assert task.dataset(0)[0]["image"].shape == (64, 64, 3)
 
     recipe["data"] = {"source": "toyland", "pool": "4"}
-    with pytest.raises(ValueError, match="pool in the data of toyland is a whole number; got '4'"):
+    with pytest.raises(
+        ValueError, match="pool in the table data, of toyland is a whole number; got '4'"
+    ):
         build_task(recipe, 1, tiny.pipeline())
 
 

@@ -20,8 +20,6 @@ from dynaip.adapter.config import DynaIPConfig
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 DIGEST = "sha256"
-# Where a bundle keeps adapters, which are no part of its base.
-PLACES = ("adapter", "intra", "variants")
 
 
 def save(folder: Path, config: DynaIPConfig, state: Mapping[str, Tensor]) -> None:

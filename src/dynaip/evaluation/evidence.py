@@ -84,11 +84,19 @@ def with_kept(found: Rows, page: Path) -> dict[str, Sequence[Row]]:
         page: The page's folder.
 
     Raises:
-        ValueError: A file of rows there is broken.
+        ValueError: The rows are not all of one base and probe, or a file of rows there is broken.
     """
+    about = _about(member for members in found.values() for member in members)
+    if len(about) > 1:
+        told = (
+            f"{name} ({base}, {probe})" for name in found for base, probe in _about(found[name])
+        )
+        raise ValueError(
+            f"Rows of several bases or probes do not stand on one page: {', '.join(told)}; run the "
+            "older ones again, or move them away."
+        )
     if not any((page / f"{name}.jsonl").is_file() for name in TABLES):
         return dict(found)
-    about = _about(member for members in found.values() for member in members)
     before = read_rows(page)
     kept = {name: members for name, members in before.items() if _about(members) == about}
     together = {**kept, **found}

@@ -153,10 +153,7 @@ def _methods(rows: Sequence[Row]) -> list[Table]:
     return [*measure_tables("Methods: an adapter, and training per subject (Table 1)", rows), costs]
 
 
-def _branches(
-    rows: Sequence[Row], title: str = "What each branch carries (Section B.6)"
-) -> list[Table]:
-    matrices = [row for row in rows if "matrix" in row]
+def _branches(rows: Sequence[Row]) -> list[Table]:
     notes = [
         f"Attention maps: the first {row['pictures']} of the trials, in one pass over the finished "
         f"picture with {row['noise']:.0%} noise. Over a reference, one colour is one share of the "
@@ -164,8 +161,12 @@ def _branches(
         for row in rows
         if "shown" in row and row["name"] == "image"
     ]
+    return _carried("What each branch carries (Section B.6)", rows, notes)
+
+
+def _carried(title: str, rows: Sequence[Row], notes: Sequence[str]) -> list[Table]:
     tables = measure_tables(title, rows, notes)
-    for row in matrices:
+    for row in (row for row in rows if "matrix" in row):
         lines = zip(row["outputs"], row["matrix"], strict=True)
         weak = set(row["outputs"]) - set(row["readable"])
         tables.append(
@@ -196,8 +197,9 @@ def _denoising(rows: Sequence[Row]) -> list[Table]:
 
 def _intra(rows: Sequence[Row]) -> list[Table]:
     title = "After stage 1, on intra-pairs alone (Sections 4.1, B.1)"
+    notes = ("Here the method is this adapter on image rows: decoupling alone is asked about.",)
     by_loss = [row for row in rows if "sigmas" in row]
-    return [*_branches(rows, title), *_loss(f"{title}, by the loss", by_loss)]
+    return [*_carried(title, rows, notes), *_loss(f"{title}, by the loss", by_loss)]
 
 
 def _loss(title: str, rows: Sequence[Row]) -> list[Table]:

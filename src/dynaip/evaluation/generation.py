@@ -15,9 +15,9 @@ from diffusers import FluxPipeline
 from jaxtyping import UInt8
 from PIL import Image
 
-from dynaip.adapter import storage
 from dynaip.adapter.attention import Overlap
 from dynaip.adapter.config import Branches
+from dynaip.bundle import ADAPTERS
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.provenance import write_png
@@ -218,14 +218,14 @@ def hash_weights(folder: Path) -> str:
 
 
 def hash_base(folder: Path) -> str:
-    """The same of a pipeline's folder: its index and its parts, less the adapters it ships with.
+    """The same of a pipeline's folder: its index and its parts, less the folders in `ADAPTERS`.
 
     Parts without weights count too: the scheduler's config, the tokenizers.
 
     Raises:
         ValueError: There are no safetensors in its parts.
     """
-    parts = [part for part in folder.iterdir() if part.name not in storage.PLACES]
+    parts = [part for part in folder.iterdir() if part.name not in ADAPTERS]
     below = [file for part in parts for file in part.rglob("*")]
     return _hash_files(folder, [folder / "model_index.json", *below])
 

@@ -36,11 +36,12 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         pool: Number of pairs.
         view_captions: Share of the captions that name all of the view and, of the subject, at most
             its category: what is left to tell is told by the reference. The others name any subset.
-        view_category: Share of those that name the category.
+        view_category: Share of the captions of the view that name the category; else half.
         cache: Folder that keeps them; without one they are drawn each time.
 
     Raises:
-        ValueError: The pairing is neither of the two, a share is none, or there are no pairs.
+        ValueError: The pairing is neither of the two, a share is none or one of nothing, or there
+            are no pairs.
     """
 
     def __init__(
@@ -52,13 +53,17 @@ class ToylandPairs(Dataset[dict[str, Any]]):
         *,
         pool: int = 32_768,
         view_captions: float = 0.0,
-        view_category: float = 0.5,
+        view_category: float | None = None,
         cache: Path | None = None,
     ) -> None:
         if pairing not in PAIRINGS:
             raise ValueError(f"pairing is one of {', '.join(PAIRINGS)}; got {pairing!r}.")
         if pool < 1:
             raise ValueError(f"pool is a number of pairs, at least 1; got {pool}.")
+        if view_category is None:
+            view_category = 0.5
+        elif not view_captions:
+            raise ValueError("view_category is a share of view_captions, of which there are none.")
         for name, share in (("view_captions", view_captions), ("view_category", view_category)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is a share, from 0 to 1; got {share:g}.")

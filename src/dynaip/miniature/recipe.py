@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel, T5EncoderModel, T5Tokenizer
 
-from dynaip.adapter import storage
 from dynaip.adapter.model import DynaIPAdapter
+from dynaip.bundle import ADAPTER, ADAPTERS, INTRA, VARIANTS
 from dynaip.hosts.vision import stack_pictures
 from dynaip.miniature import toyland
 from dynaip.miniature.autoencoder import PatchAutoencoder, round_trip_psnr
@@ -138,9 +138,9 @@ def bundle(
     recipe: dict[str, Any],
     runs: Path,
     target: Path,
+    *,
     adapter: Path | None = None,
     variants: Mapping[str, Path] | None = None,
-    *,
     intra: Path | None = None,
 ) -> None:
     """Writes the trained pipeline to `target` in 16-bit safetensors, with adapters for it.
@@ -164,9 +164,9 @@ def bundle(
     """
     if wrong := [name for name in variants or {} if Path(name).name != name]:
         raise ValueError(f"A variant cannot be called {wrong[0]!r}; choose a plain name.")
-    own = {"adapter": adapter, "intra": intra}
+    own = {ADAPTER: adapter, INTRA: intra}
     folders = {place: path for place, path in own.items() if path is not None}
-    folders |= {f"variants/{name}": path for name, path in (variants or {}).items()}
+    folders |= {f"{VARIANTS}/{name}": path for name, path in (variants or {}).items()}
     trained = {place: DynaIPAdapter.from_pretrained(path) for place, path in folders.items()}
     last = "guidance" if (runs / "guidance" / "export").is_dir() else "base"
     transformer = FluxTransformer2DModel.from_pretrained(_export(runs, last, "transformer"))
@@ -178,7 +178,7 @@ def bundle(
     for part in encoders:
         path = target / part / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2))
-    for place in storage.PLACES:
+    for place in ADAPTERS:
         shutil.rmtree(target / place, ignore_errors=True)
     for place, each in trained.items():
         each.to(torch.bfloat16).save_pretrained(target / place)

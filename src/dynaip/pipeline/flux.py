@@ -21,11 +21,11 @@ from dynaip.adapter.config import Branches, DynaIPConfig
 from dynaip.adapter.fusion import FusedTokens
 from dynaip.adapter.model import ImagePromptAdapter
 from dynaip.adapter.prompt import ImagePrompt
+from dynaip.bundle import NAME, import_own_parts, miniature_folder
 from dynaip.hosts.checks import check_prompt
 from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base, find_sites
 from dynaip.pipeline.arguments import counts_steps, is_guided, refuse_stock, token_grid, with_sizes
-from dynaip.pipeline.bundle import NAME, import_own_parts, miniature_folder
 from dynaip.pipeline.placing import resolve_places
 from dynaip.pipeline.references import UNREADABLE, ReferenceReader, execution_device, side_by_side
 from dynaip.pipeline.regional import Regional, encode_regions

@@ -113,13 +113,15 @@ class TrainingConfig:
             raise ValueError("A cosine schedule falls by itself; leave cooldown at 0.")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
+    def from_dict(
+        cls, values: Mapping[str, Any], where: str = "the training settings"
+    ) -> TrainingConfig:
         """Builds the config from a TOML table.
 
         Raises:
             ValueError: A key is unknown, a required one is missing, or a value is refused.
         """
-        return from_table(cls, values, "the training settings")
+        return from_table(cls, values, where)
 
     @property
     def decay_begins(self) -> float:

@@ -98,7 +98,7 @@ def load_recipe(name_or_path: str) -> dict[str, Any]:
     recipe = read_recipe("dynaip.training", name_or_path)
     check_table(Recipe, recipe, "the recipe")
     for stage in ("stage1", "stage2"):
-        check_types(Stage, {"pairing": recipe[stage].get("pairing")}, stage)
+        check_types(Stage, {"pairing": recipe[stage].get("pairing")}, f"the table {stage}")
     return recipe
 
 
@@ -161,7 +161,7 @@ def stage_config(recipe: dict[str, Any], stage: int) -> TrainingConfig:
     """The training settings of stage 1 or 2."""
     settings = dict(recipe[f"stage{stage}"])
     settings.pop("pairing")
-    return TrainingConfig.from_dict(settings)
+    return TrainingConfig.from_dict(settings, f"the table stage{stage}")
 
 
 def check_stage(recipe: dict[str, Any], stage: int, start: Path | None = None) -> str | None:
@@ -272,9 +272,9 @@ def _pairs(
     source = data.pop("source", None)
     if source not in tuple(DATA):
         raise ValueError(f"data.source is {' or '.join(DATA)}; got {source!r}.")
-    check_table(DATA[source], data, f"the data of {source}")
+    check_table(DATA[source], data, f"the table data, of {source}")
     if source == "folder" and pairing not in data:
-        raise ValueError(f"data lacks {pairing}, the folder of the stage's pairs.")
+        raise ValueError(f"Missing in the table data: {pairing}, the folder of the stage's pairs.")
     if source == "toyland":
         return lambda seed: ToylandPairs(seed, pairing, size, reference_size, cache=cache, **data)
     return lambda seed: FolderPairs(Path(data[pairing]), seed, size, reference_size)

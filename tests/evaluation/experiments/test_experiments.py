@@ -387,10 +387,12 @@ def test_several_subjects_need_instruments(model: Path, tmp_path: Path) -> None:
         next(EXPERIMENTS["several"](blind))
 
 
-def test_an_ablation_needs_adapters_that_were_trained_alike(model: Path, tmp_path: Path) -> None:
+def test_experiments_need_the_adapters_that_they_are_about(model: Path, tmp_path: Path) -> None:
     lab = dataclasses.replace(laboratory(model, tmp_path, Knowing(), 2), variants={})
     with pytest.raises(ValueError, match="trained alike"):
         next(EXPERIMENTS["ablation"](lab))
+    with pytest.raises(ValueError, match="none was given"):
+        next(EXPERIMENTS["intra"](dataclasses.replace(lab, intra=None)))
 
 
 def test_rows_that_need_a_router_leave_other_fusions_out(model: Path, tmp_path: Path) -> None:

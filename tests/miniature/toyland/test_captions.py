@@ -119,7 +119,7 @@ def test_view_captions_name_where_and_how_and_nothing_of_the_looks() -> None:
     named = 0
     for _ in range(200):
         spec = sample_spec(rng)
-        text, concept = view_caption(spec, rng), spec.actors[0].concept
+        text, concept = view_caption(spec, rng, 0.5), spec.actors[0].concept
         assert "light" in text
         assert re.search(r"(left|right|middle|centre)", text)
         light = {"pink"} if spec.light.colour == "pink" else set()

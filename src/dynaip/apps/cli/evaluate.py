@@ -15,7 +15,7 @@ from rich.table import Table
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.experiments import evidence, experiment
 from dynaip.apps.cli.loading import PROBES, load_adapter, load_model, miniature_folder
-from dynaip.pipeline.bundle import shipped_adapters
+from dynaip.bundle import shipped_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder, named_folders
-from dynaip.pipeline.bundle import shipped_adapters, shipped_intra, shipped_variants
+from dynaip.bundle import INTRA, VARIANTS, shipped_adapters, shipped_intra, shipped_variants
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
@@ -87,19 +87,21 @@ def experiment(
     folder = model or miniature_folder()
     folders = named_folders("--adapter", adapters) or shipped_adapters(folder)
     alike = named_folders("--variant", variants) or shipped_variants(folder)
+    if intra is not None and not intra.is_dir():
+        raise ValueError(f"There is no adapter in {intra}; check --intra.")
     after = intra or shipped_intra(folder)
     if everything:
         chosen = _possible(chosen, alike, after)
     elif "ablation" in chosen and not alike:
         raise ValueError(
-            f"There are no adapters in {folder / 'variants'} for the ablation; train some with "
+            f"There are no adapters in {folder / VARIANTS} for the ablation; train some with "
             "`dynaip train --recipe miniature-ablation --variant NAME` and give each as --variant "
             "NAME=FOLDER, the method's first."
         )
-    if "intra" in chosen and not (after and after.is_dir()):
+    if "intra" in chosen and after is None:
         raise ValueError(
-            f"There is no adapter in {after or folder / 'intra'}; give what `dynaip train --stage "
-            "1` left as --intra FOLDER."
+            f"There is no adapter in {folder / INTRA}; give the one that stage 1 of a training "
+            "left, as --intra runs/adapter/stage1/export/adapter."
         )
     if "seeds" in chosen:
         check_trained_again(alike)
@@ -150,7 +152,7 @@ def _possible(names: Sequence[str], variants: Mapping[str, Path], intra: Path | 
     left_out = [name for name, lacks in lacking.items() if lacks]
     if left_out:
         words = ", ".join(left_out)
-        typer.echo(f"Left out, for there are no adapters for it: {words}.", err=True)
+        typer.echo(f"Left out, for there are no adapters for them: {words}.", err=True)
     return [name for name in names if name not in left_out]
 
 

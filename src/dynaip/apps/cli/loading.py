@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from dynaip.pipeline.bundle import miniature_folder
+from dynaip.bundle import ADAPTER, miniature_folder
 
 if TYPE_CHECKING:
     from diffusers import FluxPipeline
@@ -121,7 +121,7 @@ def adapter_location(adapter: str | None, model: str | None) -> str:
             f"{model} is no folder here, so no adapter comes with it; check --model, or give the "
             "adapter's folder or hub id as --adapter."
         )
-    own = (miniature_folder() if model is None else Path(model)) / "adapter"
+    own = (miniature_folder() if model is None else Path(model)) / ADAPTER
     if not own.is_dir():
         raise ValueError(f"There is no adapter in {own}; give its folder or hub id as --adapter.")
     return str(own)

@@ -78,7 +78,9 @@ def train(
     more = {} if steps is None else {"steps": steps}
     # All of them first: the last stage's turn comes hours after the first one's.
     configs = {
-        name: TrainingConfig.from_dict(values["train"].get(name, {}) | more)
+        name: TrainingConfig.from_dict(
+            values["train"].get(name, {}) | more, f"the table train.{name}"
+        )
         for name in (STAGES if chosen == "all" else (chosen,))
     }
     told = {key: value for key, value in values.items() if key != "train"}
@@ -136,7 +138,8 @@ def bundle(
 
     others = named_folders("--variant", variants)
     _check_exports(runs)
-    recipes.bundle(recipes.load_recipe(recipe), runs, target, adapter, others, intra=intra)
+    values = recipes.load_recipe(recipe)
+    recipes.bundle(values, runs, target, adapter=adapter, variants=others, intra=intra)
     Console().print(f"The miniature is in {target}.")
 
 

@@ -34,17 +34,23 @@ CHANGED = (*CONCEPT_FACTORS, "facing", "posture", "light")
 SHOWN = 3
 # Share of noise that is put on a finished picture to see what attends to what.
 NOISE = 0.5
+USES: dict[Branches, Use] = {name: Use(branches=name) for name in BRANCHES}
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """Measures of the base, text rows, image rows and both; maps of either; a matrix for each."""
-    yield laboratory.base_row()
-    uses: dict[Branches, Use] = {name: Use(branches=name) for name in BRANCHES}
-    yield from laboratory.rows(laboratory.first, cast(Mapping[str, Use], uses))
+    """`carried`, and maps of the attention of text rows and of image rows."""
+    yield from carried(laboratory)
     with laboratory.attached(laboratory.first) as (personal, put):
         for name in ("text", "image"):
-            yield attention_maps(laboratory, personal, name, put(uses[name]))
-        for name, use in uses.items():
+            yield attention_maps(laboratory, personal, name, put(USES[name]))
+
+
+def carried(laboratory: Laboratory) -> Iterator[Row]:
+    """Measures of the base, text rows, image rows and both, and a matrix for each of the three."""
+    yield laboratory.base_row()
+    yield from laboratory.rows(laboratory.first, cast(Mapping[str, Use], USES))
+    with laboratory.attached(laboratory.first) as (_, put):
+        for name, use in USES.items():
             yield transfer_matrix(laboratory, name, put(use))
 
 

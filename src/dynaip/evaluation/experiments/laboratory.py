@@ -122,7 +122,7 @@ class Laboratory:
         look: Maps attention.
         finder: Finds subjects, whoever they are; needed for several subjects only.
         variants: Folders of the ablation's adapters, all trained alike; the first is the paper's.
-        intra: Folder of the first adapter as it was after stage 1, on intra-pairs alone.
+        intra: Folder of an adapter after stage 1, on intra-pairs alone.
         methods: That are trained per subject, to compare with.
         folder: Keeps the pictures.
         count: Pictures of each way.

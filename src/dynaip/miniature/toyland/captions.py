@@ -100,9 +100,10 @@ def full_caption(spec: Spec, rng: np.random.Generator) -> str:
     return _shortened(spec, rng, others, frozenset({"category"}))
 
 
-def view_caption(spec: Spec, rng: np.random.Generator, category: float = 0.5) -> str:
-    """A sentence of all that a reference does not decide; a share names the category, too."""
-    return caption(spec, rng, (*AGNOSTIC, "category") if rng.random() < category else AGNOSTIC)
+def view_caption(spec: Spec, rng: np.random.Generator, category_share: float) -> str:
+    """A sentence of all that a reference does not decide; a share of them names the category."""
+    named = rng.random() < category_share
+    return caption(spec, rng, (*AGNOSTIC, "category") if named else AGNOSTIC)
 
 
 def _shortened(

@@ -1,4 +1,4 @@
-"""Where the miniature that comes with the package is, and the classes that it is made of."""
+"""Where the miniature that comes with the package is, and what a bundle like it is made of."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import json
 from pathlib import Path
 
 NAME = "miniature"
+# Folders of adapters in a bundle: the method's own, the same after stage 1, the ablation's.
+ADAPTER, INTRA, VARIANTS = "adapter", "intra", "variants"
+ADAPTERS = (ADAPTER, INTRA, VARIANTS)
 
 
 def miniature_folder() -> Path:
     """The bundle below the working folder, or else in the checkout that this package is part of."""
     here = Path("models") / NAME
-    return here if here.is_dir() else Path(__file__).parents[3] / here
+    return here if here.is_dir() else Path(__file__).parents[2] / here
 
 
 def shipped_adapters(bundle: Path) -> dict[str, Path]:
     """The method's own adapter in a bundle, by the name of `full`; nothing where there is none."""
-    own = bundle / "adapter"
+    own = bundle / ADAPTER
     return {"full": own} if own.is_dir() else {}
 
 
 def shipped_intra(bundle: Path) -> Path | None:
-    """What the method's own adapter was after stage 1, on intra-pairs alone; not all have it."""
-    intra = bundle / "intra"
+    """The method's own adapter as it was after stage 1; `None` where a bundle has none."""
+    intra = bundle / INTRA
     return intra if intra.is_dir() else None
 
 
@@ -33,10 +36,10 @@ def shipped_variants(bundle: Path) -> dict[str, Path]:
     Raises:
         ValueError: There are some, and no `full`.
     """
-    found = {path.name: path for path in (bundle / "variants").glob("*") if path.is_dir()}
+    found = {path.name: path for path in (bundle / VARIANTS).glob("*") if path.is_dir()}
     if found and "full" not in found:
         raise ValueError(
-            f"{bundle / 'variants'} has no adapter `full` that the others could be compared with."
+            f"{bundle / VARIANTS} has no adapter `full` that the others could be compared with."
         )
     return {name: found[name] for name in sorted(found, key=lambda name: (name != "full", name))}
 
