@@ -51,11 +51,14 @@ def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, 
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Writes a PNG of 256 colours, which is small: the repository keeps every version of it."""
+    """Writes a PNG of 256 colours, which is small: the repository keeps every version of it.
+
+    The colours are fitted to the figure's, or a subject's would not be told from another's.
+    """
     whole, dpi = io.BytesIO(), 150
     figure.savefig(whole, dpi=dpi)
     with Image.open(whole) as picture:
-        picture.convert("RGB").quantize(256).save(path, optimize=True, dpi=(dpi, dpi))
+        picture.convert("RGB").quantize(256, kmeans=3).save(path, optimize=True, dpi=(dpi, dpi))
 
 
 def _preserved(rows: Sequence[Row]) -> str | None:
