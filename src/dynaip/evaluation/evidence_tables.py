@@ -37,8 +37,7 @@ def _ablation(rows: Sequence[Row]) -> list[Table]:
         "One training each: intervals and tests are over subjects and know nothing of a training's "
         "luck.",
     )
-    by_loss = [row for row in rows if "sigmas" in row]
-    return [*measure_tables(title, rows, notes), *_loss(f"{title}, by the loss", by_loss)]
+    return [*measure_tables(title, rows, notes), *_loss(f"{title}, by the loss", rows)]
 
 
 def _seeds(rows: Sequence[Row]) -> list[Table]:
@@ -165,8 +164,9 @@ def _branches(rows: Sequence[Row]) -> list[Table]:
 
 
 def _carried(title: str, rows: Sequence[Row], notes: Sequence[str]) -> list[Table]:
+    matrices = [row for row in rows if "matrix" in row]
     tables = measure_tables(title, rows, notes)
-    for row in (row for row in rows if "matrix" in row):
+    for row in matrices:
         lines = zip(row["outputs"], row["matrix"], strict=True)
         weak = set(row["outputs"]) - set(row["readable"])
         tables.append(
@@ -198,11 +198,12 @@ def _denoising(rows: Sequence[Row]) -> list[Table]:
 def _intra(rows: Sequence[Row]) -> list[Table]:
     title = "After stage 1, on intra-pairs alone (Sections 4.1, B.1)"
     notes = ("Here the method is this adapter on image rows: decoupling alone is asked about.",)
-    by_loss = [row for row in rows if "sigmas" in row]
-    return [*_carried(title, rows, notes), *_loss(f"{title}, by the loss", by_loss)]
+    return [*_carried(title, rows, notes), *_loss(f"{title}, by the loss", rows)]
 
 
 def _loss(title: str, rows: Sequence[Row]) -> list[Table]:
+    """Of those rows that were asked of the loss."""
+    rows = [row for row in rows if "sigmas" in row]
     sigmas = " and ".join(f"{sigma:g}" for sigma in rows[0]["sigmas"])
     shares = Table(
         title=title,
