@@ -216,3 +216,29 @@ def test_who_is_off_attends_by_the_fewest_rows():
     pair = ImagePrompt.join([make(seed=1), make(seed=2)]).with_mask(mask)
     assert pair.cover.lengths.tolist() == [64, 64]
     assert pair.only(torch.tensor([[False, True]])).cover.lengths.tolist() == [2, 64]
+
+
+def test_text_masks_stay_with_their_subjects_and_samples():
+    words = torch.tensor([[0.0, 1.0]])
+    dog, mug = make(seed=1).with_scale(0.5).with_text_mask(words), make(seed=2)
+    joined = ImagePrompt.join([dog, mug])
+    assert joined.block(0).text_weight.tolist() == [[[0, 0.5], [1, 1]]]
+    assert joined.block(0).image_weight.tolist() == [[[0.5], [1]]]
+    stacked = ImagePrompt.stack([dog, mug]).repeat_interleave(2)
+    assert stacked.block(1).text_weight.tolist() == [[[0, 0.5]]] * 2 + [[[1, 1]]] * 2
+    assert joined.only(torch.tensor([[False, True]])).block(0).text_weight.tolist() == [
+        [[0, 0], [1, 1]]
+    ]
+    assert torch.equal(dog.expand(3).text_mask, words.expand(3, 1, 2))
+    assert dog.with_text_mask(None).block(0).text_weight.tolist() == [[[0.5]]]
+
+
+def test_bad_text_masks_are_refused():
+    with pytest.raises(ValueError, match=r"2 mask\(s\) were given for 1 subject"):
+        make().with_text_mask(torch.ones(2, 4))
+    with pytest.raises(ValueError, match="numbers from 0 to 1"):
+        make().with_text_mask(torch.full((1, 4), 2.0))
+    with pytest.raises(ValueError, match="Masks for 3 samples"):
+        make(batch=2).with_text_mask(torch.ones(3, 1, 4))
+    with pytest.raises(ValueError, match=r"different sizes \(4, 5 text tokens\)"):
+        ImagePrompt.join([make().with_text_mask(torch.ones(1, n)) for n in (4, 5)])

@@ -160,6 +160,32 @@ class TestMasks:
             run()
 
 
+class TestTextMasks:
+    """The same over the text rows."""
+
+    def test_ones_are_no_mask(self, transformer, prompt, run):
+        with attach(transformer, prompt, branches="both") as attachment:
+            free = run()
+            attachment.set_prompt(prompt.with_text_mask(torch.ones(1, TEXT)))
+            torch.testing.assert_close(run(), free, atol=1e-6, rtol=0)
+
+    def test_zeros_are_decoupling(self, transformer, prompt, run):
+        """Where no word sees it, `"both"` is `"image"`, but for rounding."""
+        with attach(transformer, prompt, branches="image") as attachment:
+            decoupled = run()
+            attachment.branches = "both"
+            assert not torch.equal(run(), decoupled)
+            attachment.set_prompt(prompt.with_text_mask(torch.zeros(1, TEXT)))
+            torch.testing.assert_close(run(), decoupled, atol=1e-6, rtol=0)
+
+    def test_another_length_is_refused(self, transformer, prompt, run):
+        with (
+            attach(transformer, prompt.with_text_mask(torch.ones(1, TEXT + 1)), branches="both"),
+            pytest.raises(ValueError, match="among 6 text tokens, but this pass has 5"),
+        ):
+            run()
+
+
 class TestBatches:
     def test_samples_see_their_own_reference(self, transformer, inputs, run, subject):
         stacked = ImagePrompt.stack([subject(1), subject(2)])

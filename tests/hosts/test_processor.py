@@ -67,7 +67,10 @@ class NaiveProcessor:
             scale = scale[:, self.index if scale.shape[-1] > 1 else 0]
             gate = torch.zeros(query.shape[0], query.shape[1])
             if self.rows in ("text", "both"):
-                gate[:, : self.text] = scale[:, None]
+                words = torch.ones(1, self.text)
+                if prompt.text_mask is not None:
+                    words = prompt.text_mask[:, subject]
+                gate[:, : self.text] = scale[:, None] * words
             if self.rows in ("image", "both"):
                 mask = torch.ones(1, IMAGE)
                 if prompt.mask is not None:
@@ -131,7 +134,27 @@ def three_masked_per_sample(subject):
     return joined.with_mask(masks, "normalise")
 
 
-CASES = [one, scaled_by_block, per_sample, two_masked, three_masked_per_sample]
+def two_by_their_words(subject):
+    words = torch.tensor([[0.0, 1, 1, 0, 0], [0, 0, 0, 0, 1]])
+    return ImagePrompt.join([subject(1), subject(2)]).with_scale([0.7, 1.3]).with_text_mask(words)
+
+
+def masks_and_words_per_sample(subject):
+    words = torch.rand(2, 2, TEXT, generator=torch.Generator().manual_seed(0))
+    joined = ImagePrompt.join([subject(1, batch=2), subject(2)])
+    masks = torch.rand(2, 2, IMAGE, generator=torch.Generator().manual_seed(1))
+    return joined.with_mask(masks, "priority").with_text_mask(words)
+
+
+CASES = [
+    one,
+    scaled_by_block,
+    per_sample,
+    two_masked,
+    three_masked_per_sample,
+    two_by_their_words,
+    masks_and_words_per_sample,
+]
 BRANCHES = [
     BlockBranches(double="image", single="image"),
     BlockBranches(double="both", single="both"),
@@ -214,3 +237,15 @@ class TestOneSite:
         assert same[:, TEXT + 4 :].all()
         assert same[:, :TEXT].all()
         assert not same[:, TEXT : TEXT + 4].any()
+
+    def test_only_its_words_see_a_subject(self, at, subject):
+        words = torch.zeros(2, TEXT)
+        words[0, 1:3], words[1, 3] = 1, 1
+        both = ImagePrompt.join([subject(1), subject(2)]).with_text_mask(words)
+        off, on = at(None), at(both, "both")
+        own = torch.tensor([1, 2, 3])
+        assert not torch.isclose(on[:, own], off[:, own]).all(-1).any()
+        assert torch.equal(on[:, [0, 4]], off[:, [0, 4]])
+        torch.testing.assert_close(on[:, 3], at(subject(2), "both")[:, 3])
+        every = at(ImagePrompt.join([subject(1), subject(2)]), "both")
+        torch.testing.assert_close(on[:, TEXT:], every[:, TEXT:])

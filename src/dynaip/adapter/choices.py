@@ -48,3 +48,16 @@ def check_window(start: float, end: float) -> None:
             "start and end are shares of the steps with 0 <= start < end <= 1; got "
             f"{start} and {end}."
         )
+
+
+def check_phrase(phrase: object) -> None:
+    """Refuses what cannot be words of a prompt.
+
+    Raises:
+        ValueError: It is no text, or has no words.
+    """
+    if phrase is not None and not (isinstance(phrase, str) and phrase.strip()):
+        raise ValueError(
+            f"A phrase is words of the prompt that name the subject; got {phrase!r}: give some, "
+            "or leave it out."
+        )

@@ -24,7 +24,7 @@ class BlockPrompt(NamedTuple):
         key: "c s h m d", normalised.
         value: "c s h m d".
         image_weight: λ_i · M_i for the image rows, "w s n" or "w s 1".
-        text_weight: λ_i for the text rows, "w s 1": masks speak of places in the picture only.
+        text_weight: λ_i for the text rows, "w s 1", or λ_i · T_i, "w s t", see `ImagePrompt`.
         query_rope: Whether queries are taken after the rotary embedding.
         insertion: Where the block adds it, see `ImagePrompt`.
         cover: The image rows that attend to each subject; `None` is all of them to all.
@@ -51,6 +51,9 @@ class ImagePrompt:
         scale: λ per subject, "b s l": one for all blocks (l = 1), or one for each.
         mask: Per subject over the packed image rows, "b s n", 0 to 1; `None` is everywhere.
         overlap: What happens where masks meet, see `resolve_overlap`.
+        text_mask: T, per subject over the text rows, "b s t", 0 to 1, as far as they attend at all;
+            `None` is all of them. Nothing in the paper: it keeps the text rows of one subject's
+            words from the other subjects, as `mask` does with places.
         window: Per subject the shares of the denoising steps at which it comes in and goes, "b s 2"
             on the CPU; `None` is from first to last.
         query_rope: Whether queries are taken after the rotary embedding.
@@ -64,6 +67,7 @@ class ImagePrompt:
     scale: Float[Tensor, "#b s l"]
     mask: Float[Tensor, "#b s n"] | None = None
     overlap: Overlap = "sum"
+    text_mask: Float[Tensor, "#b s t"] | None = None
     window: Float[Tensor, "#b s 2"] | None = None
     query_rope: bool = False
     insertion: Insertion = "pre_out"
@@ -105,8 +109,9 @@ class ImagePrompt:
         # Always laid out alike, however the scale was given: strides are part of what is compiled.
         scale = scale.clone(memory_format=torch.contiguous_format)
         image = scale if self._places is None else scale * self._places
+        text = scale if self.text_mask is None else scale * self.text_mask
         key, value = self.keys[index], self.values[index]
-        return BlockPrompt(key, value, image, scale, self.query_rope, self.insertion, self.cover)
+        return BlockPrompt(key, value, image, text, self.query_rope, self.insertion, self.cover)
 
     def with_scale(self, scale: float | Sequence[float] | Tensor) -> ImagePrompt:
         """The same references with other weights λ.
@@ -155,6 +160,26 @@ class ImagePrompt:
         """
         if mask is None:
             return dataclasses.replace(self, mask=None, overlap=overlap)
+        mask = self._checked(mask)
+        resolve_overlap(mask[..., :1], overlap)
+        return dataclasses.replace(self, mask=mask, overlap=overlap)
+
+    def with_text_mask(
+        self, mask: Float[Tensor, "s t"] | Float[Tensor, "b s t"] | None
+    ) -> ImagePrompt:
+        """The same references, each only to the text rows that its mask says.
+
+        Args:
+            mask: One row per subject over T5's tokens of the prompt, padding included, 0 to 1;
+                `None` removes the masks.
+
+        Raises:
+            ValueError: The masks do not match the subjects, or leave the range from 0 to 1.
+        """
+        return dataclasses.replace(self, text_mask=None if mask is None else self._checked(mask))
+
+    def _checked(self, mask: Tensor) -> Float[Tensor, "b s _"]:
+        """Masks, one for each subject, as `scale` lies in memory."""
         mask = mask[None] if mask.ndim == 2 else mask
         mask = mask.to(self.scale)
         if mask.shape[1] != self.subjects:
@@ -169,8 +194,7 @@ class ImagePrompt:
             )
         if not ((mask >= 0) & (mask <= 1)).all():
             raise ValueError("Masks hold numbers from 0 to 1; divide by 255 if they are bytes.")
-        resolve_overlap(mask[..., :1], overlap)
-        return dataclasses.replace(self, mask=mask, overlap=overlap)
+        return mask
 
     def with_window(self, start: float, end: float) -> ImagePrompt:
         """The same references, from one share of the denoising steps to another.
@@ -229,6 +253,7 @@ class ImagePrompt:
             values=tuple(value.to(device=device, dtype=dtype) for value in self.values),
             scale=self.scale.to(device=device),
             mask=None if self.mask is None else self.mask.to(device=device),
+            text_mask=None if self.text_mask is None else self.text_mask.to(device=device),
         )
 
     def repeat_interleave(self, times: int) -> ImagePrompt:
@@ -247,6 +272,7 @@ class ImagePrompt:
             values=tuple(map(change, self.values)),
             scale=change(self.scale),
             mask=None if self.mask is None else change(self.mask),
+            text_mask=None if self.text_mask is None else change(self.text_mask),
             window=None if self.window is None else change(self.window),
         )
 
@@ -307,7 +333,8 @@ def _concatenate(prompts: Sequence[ImagePrompt], axis: int) -> ImagePrompt:
         keys=tuple(_by_token([p.keys[i] for p in prompts], axis) for i in blocks),
         values=tuple(_by_token([p.values[i] for p in prompts], axis) for i in blocks),
         scale=torch.cat(_match_scales(prompts), dim=axis),
-        mask=_join_masks(prompts, axis),
+        mask=_join_masks([(p, p.mask) for p in prompts], axis, "image"),
+        text_mask=_join_masks([(p, p.text_mask) for p in prompts], axis, "text"),
         window=_join_windows(prompts, axis),
     )
 
@@ -342,18 +369,18 @@ def _join_windows(prompts: Sequence[ImagePrompt], axis: int) -> Tensor | None:
     )
 
 
-def _join_masks(prompts: Sequence[ImagePrompt], axis: int) -> Tensor | None:
-    sizes = {prompt.mask.shape[-1] for prompt in prompts if prompt.mask is not None}
+def _join_masks(
+    masks: Sequence[tuple[ImagePrompt, Tensor | None]], axis: int, rows: str
+) -> Tensor | None:
+    """Prompts' masks over image or text rows; without one, a prompt's subjects are everywhere."""
+    sizes = {mask.shape[-1] for _, mask in masks if mask is not None}
     if not sizes:
         return None
     if len(sizes) > 1:
         raise ValueError(
-            f"Masks of different sizes ({', '.join(map(str, sorted(sizes)))} image tokens) cannot "
-            "be joined; bring all of them to the picture's grid."
+            f"Masks of different sizes ({', '.join(map(str, sorted(sizes)))} {rows} tokens) cannot "
+            "be joined; make all of them for one picture and one prompt's length."
         )
     (size,) = sizes
-    masks = [p.scale.new_ones(1, 1, 1) if p.mask is None else p.mask for p in prompts]
-    return torch.cat(
-        [m.expand(p.batch, p.subjects, size) for m, p in zip(masks, prompts, strict=True)],
-        dim=axis,
-    )
+    full = [(p, p.scale.new_ones(1, 1, 1) if mask is None else mask) for p, mask in masks]
+    return torch.cat([mask.expand(p.batch, p.subjects, size) for p, mask in full], dim=axis)

@@ -194,7 +194,7 @@ def picture_attention(
             f"The tokens of {config.name} are no patches of a picture; maps need a DynaIP adapter."
         )
     class_token = config.class_token
-    shown = personal.encode(subjects, (rows, columns))
+    shown = personal.encode(subjects, (rows, columns), prompt=prompt)
     side = _side(shown.prompt, subjects, class_token)
     with record_attention(personal.attachment, side=side, class_token=class_token) as record:
         personal(

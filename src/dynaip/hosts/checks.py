@@ -70,8 +70,8 @@ def check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
         )
 
 
-def check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
-    """Raises where a prompt does not fit the samples and rows of a pass."""
+def check_pass(prompt: ImagePrompt, batch: int, rows: int, text: int) -> None:
+    """Raises where a prompt does not fit the samples, image rows and text rows of a pass."""
     if prompt.batch not in (1, batch):
         raise ValueError(
             f"The prompt holds references for {prompt.batch} samples, but {batch} are being made; "
@@ -79,6 +79,11 @@ def check_pass(prompt: ImagePrompt, batch: int, rows: int) -> None:
         )
     if prompt.mask is not None and prompt.mask.shape[-1] > 1:
         check_grid(prompt.mask, rows)
+    if prompt.text_mask is not None and prompt.text_mask.shape[-1] not in (1, text):
+        raise ValueError(
+            f"The subjects' phrases were looked up among {prompt.text_mask.shape[-1]} text tokens, "
+            f"but this pass has {text}; use the same max_sequence_length, and no regional prompts."
+        )
 
 
 def check_window(window: Tensor, steps: int) -> None:

@@ -322,7 +322,7 @@ class Attachment:
         """The prompt to the processors, and to the blocks what lets them use it."""
         image, text = kwargs["hidden_states"], kwargs["encoder_hidden_states"]
         appended = self._count_appended(image, kwargs.get("img_ids"))
-        checks.check_pass(prompt, image.shape[0], image.shape[1] - appended)
+        checks.check_pass(prompt, image.shape[0], image.shape[1] - appended, text.shape[1])
         self._load(prompt, self._active(prompt), appended)
         joint = {**(kwargs.get("joint_attention_kwargs") or {}), TEXT_LENGTH: text.shape[1]}
         if self.transformer.gradient_checkpointing and torch.is_grad_enabled():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
@@ -25,7 +25,15 @@ from dynaip.bundle import NAME, import_own_parts, miniature_folder
 from dynaip.hosts.checks import check_prompt
 from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base, find_sites
-from dynaip.pipeline.arguments import counts_steps, is_guided, refuse_stock, token_grid, with_sizes
+from dynaip.pipeline.arguments import (
+    counts_steps,
+    default_arguments,
+    is_guided,
+    refuse_stock,
+    token_grid,
+    with_sizes,
+)
+from dynaip.pipeline.phrases import phrase_rows
 from dynaip.pipeline.placing import resolve_places
 from dynaip.pipeline.references import UNREADABLE, ReferenceReader, execution_device, side_by_side
 from dynaip.pipeline.regional import Regional, encode_regions
@@ -57,10 +65,17 @@ class PersonalPipelineOutput(BaseOutput):
 
 
 class Conditioning(NamedTuple):
-    """Projected subjects, and the coefficients "b s l" that made them."""
+    """Projected subjects.
+
+    Attributes:
+        prompt: Their keys and values, strengths and places.
+        coefficients: The weights of the levels that made them.
+        words: The prompt that their phrases are in; nothing where no subject has one.
+    """
 
     prompt: ImagePrompt
     coefficients: Float[Tensor, "b s l"]
+    words: str | None = None
 
 
 Subjects = Sequence[Subject] | Sequence[Sequence[Subject]] | Conditioning
@@ -189,8 +204,8 @@ class PersonalPipeline:
                 length; or what `encode` returned, which is used as it is. Nothing gives the base's
                 pictures.
             branches: Rows that see the references: `"image"` (the paper's, Dynamic Decoupling),
-                `"text"` or `"both"`; by default what the adapter says: of other people's, the rows
-                that their weights were published for.
+                `"text"` or `"both"`; by default `"both"` where a subject has a phrase, else what
+                the adapter says: of other people's, the rows that their weights were published for.
             overlap: Where subjects meet, `"sum"` (Equation 9), `"normalise"` or `"priority"` of
                 earlier ones.
             negative_ip_adapter_image: What the unconditional pass of true classifier-free guidance
@@ -213,10 +228,11 @@ class PersonalPipeline:
         arguments = with_sizes(self.pipe, arguments)
         as_tuple = not arguments.pop("return_dict", True)
         conditioning = self._conditioning(prompt, subjects, arguments, overlap)
+        attended = self._branches(branches, conditioning.prompt)
         negative = self._negative(negative_ip_adapter_image, arguments, overlap)
         places = Regional(regional_prompts, regional_masks, base_ratio, mask_inject_steps)
         regions = encode_regions(self.pipe, places, token_grid(self.pipe, arguments), arguments)
-        self.attachment.branches = branches or BlockBranches(**self.adapter.branches)
+        self.attachment.branches = attended
         self.attachment.set_prompt(conditioning.prompt, negative)
         self.attachment.set_regions(regions)
         if regions or counts_steps(arguments, conditioning.prompt, negative):
@@ -233,7 +249,11 @@ class PersonalPipeline:
 
     @torch.no_grad()
     def encode(
-        self, subjects: Sequence[Subject], grid: Grid | None = None, overlap: Overlap = "sum"
+        self,
+        subjects: Sequence[Subject],
+        grid: Grid | None = None,
+        overlap: Overlap = "sum",
+        prompt: str | None = None,
     ) -> Conditioning:
         """Reads, encodes and projects the subjects of one picture: all that the blocks need.
 
@@ -243,12 +263,19 @@ class PersonalPipeline:
             subjects: Any number of them.
             grid: Rows and columns of image tokens; needed where a subject has a mask.
             overlap: See `__call__`.
+            prompt: What the pictures show, of the pipeline's usual `max_sequence_length`; needed
+                where a subject has a phrase, and then the only prompt that the result is for.
 
         Raises:
-            ValueError: A picture or mask cannot be used, the image encoder does not fit, or what is
-                given are no subjects.
+            ValueError: A picture, mask or phrase cannot be used, the image encoder does not fit, or
+                what is given are no subjects.
         """
-        return self._encode([subjects], grid, overlap)
+        made = self._encode([subjects], grid, overlap)
+        if all(subject.phrase is None for subject in subjects):
+            return made
+        if prompt is None:
+            raise ValueError("A subject's phrase is looked up in the prompt; give `encode` that.")
+        return self._phrased(made, [subjects], [prompt], {})._replace(words=prompt)
 
     @torch.no_grad()
     def encode_card(self, subject: Subject, *, fused: bool = False) -> SubjectCard:
@@ -292,18 +319,57 @@ class PersonalPipeline:
         if isinstance(subjects, Conditioning):
             if overlap != "sum":
                 raise ValueError("These subjects are encoded already; give overlap to `encode`.")
+            if subjects.words is not None and {*_words(prompt, arguments)} != {subjects.words}:
+                raise ValueError(
+                    "These subjects' phrases were looked up in another prompt, "
+                    f"{subjects.words!r}; `encode` them for this one."
+                )
             return subjects
         grid = token_grid(self.pipe, arguments)
-        if not are_lists(subjects):
-            return self.encode(cast(Sequence[Subject], subjects), grid, overlap)
-        each = cast(Sequence[Sequence[Subject]], subjects)
-        if not isinstance(prompt, list) or len(prompt) != len(each):
+        each = cast(Sequence[Sequence[Subject]], subjects if are_lists(subjects) else [subjects])
+        if are_lists(subjects) and not (isinstance(prompt, list) and len(prompt) == len(each)):
             raise ValueError(
                 f"Subjects were given for {len(each)} prompts; give as many prompts, in a list."
             )
-        together = self._encode(each, grid, overlap)
+        made = self._encode(each, grid, overlap)
+        if any(subject.phrase is not None for own in each for subject in own):
+            made = self._phrased(made, each, _words(prompt, arguments), arguments)
+        if made.prompt.batch == 1:
+            return made
         pictures = arguments.get("num_images_per_prompt", 1)
-        return together._replace(prompt=together.prompt.repeat_interleave(pictures))
+        return made._replace(prompt=made.prompt.repeat_interleave(pictures))
+
+    def _phrased(
+        self,
+        made: Conditioning,
+        pictures: Sequence[Sequence[Subject]],
+        words: Sequence[str],
+        arguments: Mapping[str, Any],
+    ) -> Conditioning:
+        """Each subject to the text rows of its phrase alone, in each of the prompts."""
+        sizes = {**default_arguments(self.pipe), **arguments}
+        length = sizes.get("max_sequence_length", 512)
+        each = pictures if len(pictures) > 1 else [*pictures] * len(words)
+        masks = [
+            phrase_rows(self.pipe, text, [subject.phrase for subject in own], length)
+            for text, own in zip(words, each, strict=True)
+        ]
+        prompt = made.prompt.expand(len(words)).with_text_mask(torch.stack(masks))
+        return made._replace(prompt=prompt)
+
+    def _branches(self, given: Branches | BlockBranches | None, prompt: ImagePrompt) -> Any:
+        """The rows that attend in a call."""
+        own = BlockBranches(**self.adapter.branches)
+        if prompt.text_mask is None:
+            return given or own
+        if given is None:
+            return "both"
+        if given in ("image", BlockBranches(double="image", single="image")):
+            raise ValueError(
+                "A subject's phrase is about the rows of the prompt, which see no reference with "
+                "branches 'image'; use 'both', or leave the phrase out."
+            )
+        return given
 
     def _encode(
         self, pictures: Sequence[Sequence[Subject]], grid: Grid | None, overlap: Overlap
@@ -365,6 +431,11 @@ class PersonalPipeline:
         several = isinstance(given, Sequence) and not isinstance(given, str)
         each = cast(Sequence[Reference | Subject], given) if several else [given]
         subjects = [s if isinstance(s, Subject) else Subject(cast(Reference, s)) for s in each]
+        if any(subject.phrase is not None for subject in subjects):
+            raise ValueError(
+                "A phrase is words of the prompt, which the unconditional pass does not see; leave "
+                "it out of negative_ip_adapter_image."
+            )
         return self.encode(subjects, token_grid(self.pipe, arguments), overlap).prompt
 
     def _placed(
@@ -384,6 +455,16 @@ class PersonalPipeline:
                 "`encode` the grid of its tokens, (height // 16, width // 16) on FLUX."
             )
         return prompt.with_mask(torch.from_numpy(token_mask(mask, grid))[None])
+
+
+def _words(prompt: str | list[str] | None, arguments: Mapping[str, Any]) -> list[str]:
+    """What T5 reads, a text for each picture."""
+    read = arguments.get("prompt_2") or prompt
+    if read is None:
+        raise ValueError(
+            "A subject's phrase is looked up in the prompt; give that in words, as `prompt`."
+        )
+    return [read] if isinstance(read, str) else read
 
 
 def _check_fit(transformer: FluxTransformer2DModel, adapter: ImagePromptAdapter) -> None:

@@ -70,6 +70,7 @@ class SubjectRecord:
             the browser, the mask itself as a PNG's data URL.
         mask_sha256: Of the mask's file, where it was one.
         start, end: Shares of the steps between which it was there.
+        phrase: Words of the prompt that saw it; nothing where it had none.
         more_views: Its other files, where it had several views.
     """
 
@@ -82,6 +83,7 @@ class SubjectRecord:
     mask_sha256: str | None = None
     start: float = 0.0
     end: float = 1.0
+    phrase: str | None = None
     more_views: tuple[ViewRecord, ...] = ()
 
     @property
@@ -258,6 +260,7 @@ def record_subject(subject: Subject, coefficients: Sequence[float], **known: Any
         scale=cast(float, subject.scale),
         start=subject.start,
         end=subject.end,
+        phrase=subject.phrase,
         granularity=tuple(subject.granularity) if subject.granularity else None,
         coefficients=tuple(round(value, 4) for value in coefficients),
     )

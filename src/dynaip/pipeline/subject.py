@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from dynaip.adapter.card import SubjectCard
-from dynaip.adapter.choices import check_granularity, check_window
+from dynaip.adapter.choices import check_granularity, check_phrase, check_window
 from dynaip.pictures import PathLike, on_white, open_picture
 from dynaip.pipeline.strength import Scale, check_scale
 
@@ -48,11 +48,14 @@ class Subject:
             decide.
         start: Share of the denoising steps that run before it comes in.
         end: Share of the steps after which it is gone.
+        phrase: Words of the prompt that name it. Where the prompt's rows see references (see
+            `branches` of `PersonalPipeline.__call__`), those of its phrase alone see this one; of
+            the subjects of a call, one without a phrase is then seen by none of them.
 
     Raises:
         ValueError: A `scale` is negative or not finite, `granularity` is not three non-negative
             numbers that sum to 1, not 0 <= start < end <= 1, a box lies outside the picture or is
-            empty, there is no view, or a view is no picture.
+            empty, there is no view, a view is no picture, or the phrase has no words.
     """
 
     image: Reference | Sequence[Reference]
@@ -61,6 +64,7 @@ class Subject:
     granularity: Sequence[float] | None = None
     start: float = 0.0
     end: float = 1.0
+    phrase: str | None = None
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
@@ -69,6 +73,7 @@ class Subject:
         check_window(self.start, self.end)
         if not (self.mask is None or isinstance(self.mask, DRAWN)):
             check_box(self.mask)
+        check_phrase(self.phrase)
         if isinstance(self.image, Sequence) and not len(self.image):
             raise ValueError("A subject needs at least one picture; the list of views is empty.")
         for view in self._given:

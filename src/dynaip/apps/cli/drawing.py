@@ -108,6 +108,8 @@ def _recorded_branches(job: Job, adapter: ImagePromptAdapter | None) -> Recorded
         return job.branches
     if adapter is None:
         return "image"
+    if any(subject.phrase is not None for subject in job.subjects):
+        return "both"
     double, single = adapter.branches["double"], adapter.branches["single"]
     return double if double == single else "published"
 

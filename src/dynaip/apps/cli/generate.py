@@ -70,14 +70,22 @@ def generate(
         list[float] | None,
         typer.Option(help="Share of the steps after which it is gone; one, or one each."),
     ] = None,
+    phrase: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Words of the prompt that name a reference; their tokens, and no others of the "
+            'prompt, see it, too. Once for each; "" for none.'
+        ),
+    ] = None,
     overlap: Annotated[
         str | None, typer.Option(help="Where masks meet: sum (default), normalise, priority.")
     ] = None,
     branches: Annotated[
         str | None,
         typer.Option(
-            help="Tokens that attend to the reference: image, text or both. Else what the adapter "
-            "was made for: of ours image (the paper's DDS), of others' what they published."
+            help="Tokens that attend to the reference: image, text or both. Else both where there "
+            "is a phrase, and what the adapter was made for where not: of ours image (the paper's "
+            "DDS), of others' what they published."
         ),
     ] = None,
     seed: Annotated[
@@ -106,17 +114,23 @@ def generate(
         if references or masks:
             raise ValueError("--subject says what and where; leave out --reference and --mask.")
         references, masks = split_subjects(subject)
-    about = (scale, granularity, mask, start, end, overlap, branches, adapter)
+    about = (scale, granularity, mask, start, end, phrase, overlap, branches, adapter)
     if not references and any(about):
         raise ValueError(
-            "--scale, --granularity, --mask, --start, --end, --overlap, --branches and --adapter "
-            "are about references; give a --subject or a --reference."
+            "--scale, --granularity, --mask, --start, --end, --phrase, --overlap, --branches and "
+            "--adapter are about references; give a --subject or a --reference."
         )
     attended = None if branches is None else one_of("--branches", branches, BRANCHES)
     meeting = one_of("--overlap", overlap or "sum", OVERLAPS)
     prepare_target(out, number, [*references, *map(Path, masks)])
     subjects = read_subjects(
-        references, scale or [], granularity or [], masks, start or [], end or []
+        references,
+        scale or [],
+        granularity or [],
+        masks,
+        start or [],
+        end or [],
+        phrase or [],
     )
     seeds = _seeds(seed, number)
     from dynaip.apps.cli.drawing import Job, draw_pictures

@@ -210,6 +210,7 @@ def _subjects(
         said[:1] if said and said[0] in LAYOUTS else said,
         [record.start for record in records],
         [record.end for record in records],
+        [record.phrase or "" for record in records],
     )
     return [
         dataclasses.replace(

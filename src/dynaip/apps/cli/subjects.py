@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynaip.adapter.choices import check_granularity, check_window
+from dynaip.adapter.choices import check_granularity, check_phrase, check_window
 from dynaip.pipeline.strength import check_scale
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def read_subjects(
     masks: Sequence[str] = (),
     starts: Sequence[float] = (),
     ends: Sequence[float] = (),
+    phrases: Sequence[str] = (),
 ) -> list[Subject]:
     """One subject per reference, all of them checked and decoded before a model is loaded.
 
@@ -37,11 +38,14 @@ def read_subjects(
     scales = _for_each("--scale", scales, count, 1.0)
     starts = _for_each("--start", starts, count, 0.0)
     ends = _for_each("--end", ends, count, 1.0)
+    named = [phrase or None for phrase in _for_each("--phrase", phrases, count, None)]
     # Subjects check this, too, but it takes seconds to make one: most slips are told at once.
     for scale in scales:
         check_scale(scale)
     for window in zip(starts, ends, strict=True):
         check_window(*window)
+    for phrase in named:
+        check_phrase(phrase)
     pictures = [None if path.suffix == CARD else open_picture(path) for path in references]
     options = zip(
         references,
@@ -51,6 +55,7 @@ def read_subjects(
         _read_masks(masks, count),
         starts,
         ends,
+        named,
         strict=True,
     )
     from dynaip.adapter.card import SubjectCard
@@ -64,8 +69,9 @@ def read_subjects(
             granularity=granularity,
             start=start,
             end=end,
+            phrase=phrase,
         )
-        for path, picture, scale, granularity, mask, start, end in options
+        for path, picture, scale, granularity, mask, start, end, phrase in options
     ]
 
 

@@ -143,7 +143,7 @@ class Pencil:
 
     def route(self, subject: Subject) -> tuple[list[float], Image.Image]:
         """What the router gives low, mid and high of a reference, and how the encoder sees it."""
-        subject = dataclasses.replace(subject, granularity=None, mask=None)
+        subject = dataclasses.replace(subject, granularity=None, mask=None, phrase=None)
         weights = self.personal.encode([subject]).coefficients[0, 0].tolist()
         return weights, read_reference(subject.views[0], SEEN)  # pyright: ignore[reportArgumentType]
 

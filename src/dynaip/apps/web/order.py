@@ -144,17 +144,20 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
         raise OrderError(f"A picture has at most {limits.subjects} subjects.", "subjects")
     n = _whole(values, "n", 1, 1, limits.pictures)
     seed = _whole(values, "seed", None, 0, LARGEST_SEED - n)
+    cast = tuple(read_cast(value, limits) for value in subjects)
+    phrased = any(each.subject.phrase is not None for each in cast)
+    usual: Branches = "both" if phrased else "image"
     return Order(
         prompt=prompt,
         seed=secrets.randbelow(LARGEST_SEED - n) if seed is None else seed,
         n=n,
         steps=_whole(values, "steps", 20, 1, limits.steps),
         guidance=_number(values, "guidance", 3.5, 0, 100),
-        branches=_choice(values, "branches", BRANCHES),
+        branches=usual if values.get("branches") is None else _choice(values, "branches", BRANCHES),
         overlap=_choice(values, "overlap", OVERLAPS),
         width=_whole(values, "width", None, 16, limits.side),
         height=_whole(values, "height", None, 16, limits.side),
-        cast=tuple(read_cast(value, limits) for value in subjects),
+        cast=cast,
     )
 
 
@@ -163,8 +166,8 @@ def read_cast(values: Any, limits: Limits) -> Cast:
 
     Args:
         values: `picture` (a file, see `read_file`), and any of `name`, `scale`, `start`, `end`,
-            `granularity` (three numbers), and one of `box` (four fractions), `place` (`left`,
-            `middle`, `right`) and `mask` (a picture, as `picture`).
+            `phrase`, `granularity` (three numbers), and one of `box` (four fractions), `place`
+            (`left`, `middle`, `right`) and `mask` (a picture, as `picture`).
         limits: The most it may ask for.
 
     Raises:
@@ -172,8 +175,9 @@ def read_cast(values: Any, limits: Limits) -> Cast:
     """
     if not isinstance(values, Mapping):
         raise OrderError("Each of `subjects` is an object with a `picture`.", "subjects")
-    names = {"picture", "name", "scale", "start", "end", "granularity", "box", "place", "mask"}
-    check_names(values, names)
+    places = {"box", "place", "mask"}
+    told = {"picture", "name", "scale", "start", "end", "granularity", "phrase"}
+    check_names(values, told | places)
     content = read_file(values.get("picture"), "picture", limits)
     mask, place = _read_place(values, limits)
     picture = square(read_upload(content, "picture", limits), limits.reference)
@@ -184,6 +188,7 @@ def read_cast(values: Any, limits: Limits) -> Cast:
         "granularity": None if weights is None else _numbers(weights, 3, "granularity"),
         "start": _number(values, "start", 0.0, 0, 1),
         "end": _number(values, "end", 1.0, 0, 1),
+        "phrase": _text(values, "phrase").strip() or None,
     }
     try:
         subject = Subject(picture, **options)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dynaip.apps.web.order import Order, OrderError
 
 THIRD = 1 / 3
-BRANCH_TAKES = (
-    ("no reference", {"cast": ()}),
-    ("DDS on (image rows)", {"branches": "image"}),
-    ("DDS off (both)", {"branches": "both"}),
-)
+OWN_WORDS = "own words (image rows and phrases)"
 GRANULARITIES = (
     ("router", None),
     ("low", (1.0, 0.0, 0.0)),
@@ -49,8 +45,8 @@ def compare(order: Order, by: str) -> tuple[Take, ...]:
 
     Args:
         order: What they share.
-        by: "branches": no reference, Dynamic Decoupling on, and off. "granularity": the router's
-            choice, each level alone, and mixtures.
+        by: "branches": no reference, Dynamic Decoupling on, and off, and where there are phrases
+            these. "granularity": the router's choice, each level alone, and mixtures.
 
     Raises:
         OrderError: There is no such comparison, or no subject to compare.
@@ -61,17 +57,28 @@ def compare(order: Order, by: str) -> tuple[Take, ...]:
         raise OrderError("A comparison needs a subject; add one.", "subjects")
     order = dataclasses.replace(order, n=1)
     if by == "branches":
-        return tuple(
-            Take(dataclasses.replace(order, **changes), label) for label, changes in BRANCH_TAKES
-        )
-    return tuple(Take(_with_granularity(order, value), label) for label, value in GRANULARITIES)
+        return _by_branches(order)
+    return tuple(
+        Take(_with_subjects(order, granularity=value), label) for label, value in GRANULARITIES
+    )
 
 
-def _with_granularity(order: Order, granularity: tuple[float, ...] | None) -> Order:
+def _by_branches(order: Order) -> tuple[Take, ...]:
+    plain = _with_subjects(order, phrase=None)
+    takes = (
+        Take(dataclasses.replace(order, branches="image", cast=()), "no reference"),
+        Take(dataclasses.replace(plain, branches="image"), "DDS on (image rows)"),
+        Take(dataclasses.replace(plain, branches="both"), "DDS off (both)"),
+    )
+    if all(each.subject.phrase is None for each in order.cast):
+        return takes
+    return (*takes, Take(dataclasses.replace(order, branches="both"), OWN_WORDS))
+
+
+def _with_subjects(order: Order, **changes: Any) -> Order:
+    """An order whose subjects are all changed alike."""
     cast = tuple(
-        dataclasses.replace(
-            each, subject=dataclasses.replace(each.subject, granularity=granularity)
-        )
+        dataclasses.replace(each, subject=dataclasses.replace(each.subject, **changes))
         for each in order.cast
     )
     return dataclasses.replace(order, cast=cast)

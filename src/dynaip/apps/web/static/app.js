@@ -155,11 +155,17 @@ function setUpSize() {
 // Orders --------------------------------------------------------------------------------------
 
 function subjectFields(subject) {
-  const { name, picture, scale, start: from, end } = subject;
+  const { name, picture, scale, start: from, end, phrase } = subject;
   return {
-    name, picture, scale, start: from, end,
+    name, picture, scale, start: from, end, phrase,
     granularity: subject.byHand ? subject.granularity : null, ...placeFields(subject.place),
   };
+}
+
+// Words that see a reference are rows of the text branch.
+function readBranches() {
+  const chosen = document.querySelector("[name=branches]:checked").value;
+  return chosen === "image" && state.subjects.some(({ phrase }) => phrase) ? "both" : chosen;
 }
 
 function readForm() {
@@ -172,7 +178,7 @@ function readForm() {
     steps: Number(find("steps").value),
     guidance: Number(find("guidance").value),
     seed: seed === "" ? null : Number(seed),
-    branches: document.querySelector("[name=branches]:checked").value,
+    branches: readBranches(),
     overlap: find("overlap").value,
     subjects: state.subjects.map(subjectFields),
   };
@@ -268,7 +274,7 @@ async function loadSettings({ key, settings }) {
   showSubjects();
   for (const [index, record] of settings.subjects.entries()) {
     await addSubject(record.name, references[index], {
-      scale: record.scale, start: record.start, end: record.end,
+      scale: record.scale, start: record.start, end: record.end, phrase: record.phrase ?? "",
       byHand: record.granularity !== null, place: await readPlace(record.mask),
       ...(record.granularity ? { granularity: record.granularity } : {}),
     });

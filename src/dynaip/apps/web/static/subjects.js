@@ -14,7 +14,7 @@ export async function makeSubject(state, name, picture, changes = {}) {
   const colour = COLOURS.find((c) => state.subjects.every((s) => s.colour !== c)) ?? COLOURS[0];
   return {
     id: ++count, name, picture, seen, router: coefficients, colour, scale: 1, start: 0, end: 1,
-    byHand: false, granularity: settle(coefficients),
+    phrase: "", byHand: false, granularity: settle(coefficients),
     place: anywhere(), ...changes,
   };
 }
@@ -63,6 +63,18 @@ function granularityPart(subject) {
     triangle.element);
 }
 
+function phraseField(subject) {
+  const input = element("input", {
+    type: "text", value: subject.phrase, maxLength: 200, placeholder: "none",
+    "data-label": "Words in the prompt for %",
+  });
+  input.addEventListener("change", () => { input.value = subject.phrase = input.value.trim(); });
+  return element("div", {},
+    element("label", {}, "Its words in the prompt ", input),
+    element("p", { className: "hint" },
+      "Such as \u201ctoy\u201d: with DDS on, these words see the reference, too, so that it also says what the thing is."));
+}
+
 // What is read aloud for the card and its controls: `data-label` with the subject's name for %.
 function relabel(card, name) {
   for (const named of [card, ...card.querySelectorAll("[data-label]")]) {
@@ -92,6 +104,7 @@ export function makeCard(subject, onRemove, onRename) {
       numberField(subject, "scale", "Strength", { min: 0, max: 10, step: 0.05 }),
       numberField(subject, "start", "From (0 to 1)", { min: 0, max: 0.99, step: 0.05 }),
       numberField(subject, "end", "Until (0 to 1)", { min: 0.01, max: 1, step: 0.05 })),
+    phraseField(subject),
     granularityPart(subject));
   card.style.setProperty("--mine", subject.colour);
   relabel(card, subject.name);
