@@ -29,7 +29,7 @@ WORDS = ["a red dog sits on the beach", "a blue mug in the snow"]
 SIZE = 32  # pixels; a token is 4 of them
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer(length: int = 12) -> PreTrainedTokenizerFast:
     plain = Tokenizer(models.WordLevel(unk_token="<unk>"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.WordLevelTrainer(special_tokens=["<pad>", "</s>", "<unk>"])
@@ -39,7 +39,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        model_max_length=12,
+        model_max_length=length,
     )
 
 

@@ -102,9 +102,10 @@ def test_figures_of_a_model_with_its_adapter(
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "figures"
     rows = run(cli, model, probe, out)
-    told = {row["group"]: row.get("branches") for row in rows}
-    assert WAYS.items() <= told.items()
-    assert told["base"] is None
+    told = {row["group"]: (row.get("branches"), row.get("own_words")) for row in rows}
+    for group, use in WAYS.items():
+        assert told[group] == (use.branches, use.own_words)
+    assert told["base"] == (None, None)
     assert {row["group"] for row in rows} == {
         "autoencoder",
         "probe",
@@ -118,7 +119,7 @@ def test_figures_of_a_model_with_its_adapter(
     assert judged == ["base", *WAYS]
     assert all(row["value"] > 0 for row in rows if row["group"] == "cost")
     assert "adapter" in (out / "figures.md").read_text()
-    assert len(list(out.rglob("pictures/*/*.png"))) == 4 * 4
+    assert len(list(out.rglob("pictures/*/*.png"))) == 4 * (2 + len(WAYS))
 
 
 def test_a_base_without_an_adapter_is_measured_alone(

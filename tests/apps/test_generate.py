@@ -114,6 +114,19 @@ def test_places_and_times_are_used_and_kept(
     assert (pictures[0] != pictures[1]).any()
 
 
+def test_phrases_are_used_and_kept(
+    cli: Any, arguments: list[object], reference: Path, tmp_path: Path
+) -> None:
+    call = [*arguments, "--reference", reference, "--prompt", "two red dogs", "--seed", 1, "--json"]
+    phrased = [*call, "--phrase", "Dogs", "--phrase", ""]
+    rows = [json.loads(cli(*each).out)[0] for each in (call, phrased)]
+    assert [row["branches"] for row in rows] == ["image", "both"]
+    told = [[subject["phrase"] for subject in row["subjects"]] for row in rows]
+    assert told == [[None, None], ["Dogs", None]]
+    pictures = [np.asarray(Image.open(row["path"])) for row in rows]
+    assert (pictures[0] != pictures[1]).any()
+
+
 def test_subjects_with_their_places(cli: Any, model: Path, reference: Path, tmp_path: Path) -> None:
     mug = tmp_path / "mug@home.png"
     Image.new("RGB", (20, 20), "blue").save(mug)
@@ -221,6 +234,9 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--mask", "left", "--mask", "right"], "given 2 times for 1"),
         (["--mask", "0,0,2,1"], "in fractions of the picture"),
         (["--start", "1"], "0 <= start < end <= 1"),
+        (["--phrase", "cat"], "does not say 'cat'"),
+        (["--phrase", " "], "A phrase is words of the prompt"),
+        (["--phrase", "dog", "--branches", "image"], "with branches 'image'"),
         (["--overlap", "most"], "sum, normalise or priority"),
         (["--reference", "nowhere.png"], "no picture file"),
         (["--adapter", "no/where/at/all"], "no adapter folder"),
@@ -251,6 +267,7 @@ for arguments in json.loads(sys.argv[1]):
         ["--granularity", "1,2"],
         ["--scale", "nan"],
         ["--start", "2"],
+        ["--phrase", " "],
         ["--branches", "foo"],
         ["--overlap", "most"],
     ]

@@ -33,7 +33,20 @@ def made(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments: list[Any] = ["generate", "--prompt", PROMPT, "--model", model, "--steps", 2]
     arguments += ["--reference", folder / "rex.png", "--mask", folder / "mask.png"]
     arguments += ["--reference", folder / "mug.png", "--mask", "right", "--granularity", "1,0,0"]
-    arguments += ["--seed", 3, "--scale", 0.7, "--start", 0.5, "--out", folder / "a.png"]
+    arguments += [
+        "--phrase",
+        "dog",
+        "--phrase",
+        "beach",
+        "--seed",
+        3,
+        "--scale",
+        0.7,
+        "--start",
+        0.5,
+        "--out",
+        folder / "a.png",
+    ]
     with pytest.raises(SystemExit) as finished:
         run(app, [str(argument) for argument in arguments])
     assert finished.value.code == 0

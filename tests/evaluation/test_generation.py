@@ -12,7 +12,9 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
+from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.generation import (
+    OWN_WORDS,
     FluxGenerator,
     PersonalGenerator,
     Request,
@@ -21,12 +23,15 @@ from dynaip.evaluation.generation import (
     hash_weights,
     make_pictures,
 )
+from dynaip.evaluation.miniature import adapter_trials
 
 USES = {
     "image": Use(),
     "text": Use(branches="text"),
     "half": Use(scale=0.5),
     "low": Use(granularity=(1.0, 0.0, 0.0)),
+    "both": Use(branches="both"),
+    "own words": OWN_WORDS,
 }
 HALVES = ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0))
 
@@ -71,7 +76,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert painter.batches == [2]
 
 
-@pytest.mark.parametrize("change", ["settings", "prompt", "seed", "reference", "box"])
+@pytest.mark.parametrize("change", ["settings", "prompt", "seed", "reference", "box", "phrase"])
 def test_whatever_else_is_asked_for_is_made_anew(change: str, tmp_path: Path) -> None:
     make_pictures(Painter(), [Request(prompt="toy", seed=1)], tmp_path)
     white = np.full((4, 4, 3), 255, dtype=np.uint8)
@@ -81,6 +86,7 @@ def test_whatever_else_is_asked_for_is_made_anew(change: str, tmp_path: Path) ->
         "seed": Request(prompt="toy", seed=2),
         "reference": Request(prompt="toy", seed=1, references=(white,)),
         "box": Request(prompt="toy", seed=1, references=(white,), boxes=((0.0, 0.0, 0.5, 1.0),)),
+        "phrase": Request(prompt="toy", seed=1, references=(white,), phrases=("toy",)),
     }
     painter = Painter(colour=10 if change == "settings" else 0)
     make_pictures(painter, [asked[change]], tmp_path)
@@ -148,6 +154,7 @@ def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() ->
             prompt=prompt,
             seed=seed,
             references=(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8),),
+            phrases=(prompt,),
         )
         for seed, prompt in enumerate(tiny.WORDS)
     ]
@@ -180,9 +187,24 @@ def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() ->
         ]
         turned = [dataclasses.replace(r, boxes=HALVES[::-1]) for r in mixed]
         assert abs(made["image"](turned).astype(int) - made["image"](mixed)).max() > 1
+        # The same batch, so that nothing is rounded otherwise: whatever differs is the phrase's.
+        renamed = [dataclasses.replace(request, phrases=("the",)) for request in asked]
+        assert (made["own words"](renamed) != others["own words"]).any()
+        assert (made["both"](renamed) == others["both"]).all()
+    assert (others["own words"] != others["both"]).any()
     assert abs(image - together).max() > 1
     assert abs(image - text).max() > 1
-    for name, pictures in others.items():
-        assert abs(pictures - image).max() > 1, name
+    for name in ("half", "low"):
+        assert abs(others[name] - image).max() > 1, name
     identities = [str(generator.identity) for generator in made.values()]
     assert len(set(identities)) == len(USES)
+
+
+def test_requests_name_their_subjects_as_their_prompts_do() -> None:
+    asked = [trial.request(16) for trial in adapter_trials(8)]
+    asked += [Group.draw(0, index, 2).request(16, 64) for index in range(4)]
+    for request in asked:
+        assert len(request.phrases) == len(request.references)
+        assert all(phrase in request.prompt for phrase in request.phrases), request.prompt
+    assert {phrase for request in asked[1:8:2] for phrase in request.phrases} == {"toy"}
+    assert adapter_trials(1)[0].request().phrases == ()

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 # Where CP cannot be measured, what it would rest on first.
 STAND_INS = ("cp", "cp_coarse")
+# The ways whose lambda is swept, and what a legend calls them.
+SWEPT = {
+    "image": "image rows (DDS)",
+    "both": "both branches",
+    "own words": "image rows and own words",
+}
 
 
 def draw_evidence(rows: Mapping[str, Sequence[Row]], folder: Path) -> dict[str, list[Path]]:
@@ -95,7 +101,7 @@ def _trade_off(rows: Sequence[Row]) -> Figure | None:
 
 
 def _frontier(rows: Sequence[Row]) -> Figure | None:
-    """CP and PF along lambda: one line for image rows, one for both, from the base on."""
+    """CP and PF along lambda: one line for each way, from the base on."""
     measured = [row for row in rows if "cp" in row and row["retention"][0] is not None]
     measure = _preserved(measured)
     if not measured or measure is None:
@@ -103,11 +109,10 @@ def _frontier(rows: Sequence[Row]) -> Figure | None:
     base = [row for row in measured if "variant" not in row]
     figure = blank_figure(6.0, 4.6)
     ax = figure.subplots()
-    for index, branches in enumerate(("image", "both")):
-        line = [*base, *(row for row in measured if row.get("branches") == branches)]
+    for index, (way, label) in enumerate(SWEPT.items()):
+        line = [*base, *(row for row in measured if row["name"].startswith(f"{way}, "))]
         x, y = [row[measure][0] for row in line], [row["retention"][0] for row in line]
-        name = {"image": "image rows (DDS)", "both": "both branches"}[branches]
-        ax.plot(x, y, marker=MARKERS[index], color=COLOURS[index], label=name)
+        ax.plot(x, y, marker=MARKERS[index], color=COLOURS[index], label=label)
         for row, left, up in zip(line, x, y, strict=True):
             ax.errorbar(
                 left,

@@ -38,16 +38,19 @@ class Request:
         references: The subjects, each cut out on white.
         boxes: Where each goes, (left, top, right, bottom) in fractions of the picture; empty for
             everywhere.
+        phrases: The words by which the prompt names each; empty where it names none.
     """
 
     prompt: str
     seed: int
     references: tuple[UInt8[np.ndarray, "y x 3"], ...] = ()
     boxes: tuple[tuple[float, float, float, float], ...] = ()
+    phrases: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """Differs whenever another picture is asked for."""
-        digest = hashlib.sha256(json.dumps([self.prompt, self.seed, self.boxes]).encode())
+        asked = [self.prompt, self.seed, self.boxes, self.phrases]
+        digest = hashlib.sha256(json.dumps(asked).encode())
         for reference in self.references:
             digest.update(str(reference.shape).encode() + reference.tobytes())
         return digest.hexdigest()
@@ -62,12 +65,17 @@ class Use:
         scale: The paper's lambda.
         granularity: Weights of the levels; nothing lets the router decide.
         overlap: Where subjects meet.
+        own_words: Whether text rows see a subject only where the request's phrase names it.
     """
 
     branches: Branches = "image"
     scale: float = 1.0
     granularity: tuple[float, float, float] | None = None
     overlap: Overlap = "sum"
+    own_words: bool = False
+
+
+OWN_WORDS = Use(branches="both", own_words=True)
 
 
 @runtime_checkable
@@ -154,15 +162,19 @@ class PersonalGenerator(FluxGenerator):
         )
 
     def _subjects(self, request: Request) -> list[Subject]:
-        boxes = request.boxes or (None,) * len(request.references)
+        nothing = (None,) * len(request.references)
+        phrases = request.phrases if self.use.own_words else nothing
         return [
             Subject(
                 Image.fromarray(reference),
                 mask=box,
                 scale=self.use.scale,
                 granularity=self.use.granularity,
+                phrase=phrase,
             )
-            for reference, box in zip(request.references, boxes, strict=True)
+            for reference, box, phrase in zip(
+                request.references, request.boxes or nothing, phrases, strict=True
+            )
         ]
 
 

@@ -62,10 +62,14 @@ class Trial:
 
     def request(self, reference_size: int | None = None) -> Request:
         """What a generator is asked, with the reference if it has one and a size is given."""
-        references = ()
-        if self.source is not None and reference_size is not None:
-            references = (segment(self.source, size=reference_size),)
-        return Request(prompt=self.prompt, seed=self.seed, references=references)
+        if self.source is None or reference_size is None:
+            return Request(prompt=self.prompt, seed=self.seed)
+        return Request(
+            prompt=self.prompt,
+            seed=self.seed,
+            references=(segment(self.source, size=reference_size),),
+            phrases=(self.target.actors[0].concept.category if self.named else "toy",),
+        )
 
 
 def base_trials(count: int, seed: int = 0) -> list[Trial]:

@@ -9,10 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from dynaip.adapter.config import Branches
 from dynaip.evaluation.calibration import strange_figure
 from dynaip.evaluation.figures import Figure
-from dynaip.evaluation.generation import Generator, make_pictures
+from dynaip.evaluation.generation import OWN_WORDS, Generator, Use, make_pictures
 from dynaip.evaluation.miniature import (
     Trial,
     adapter_figures,
@@ -27,10 +26,11 @@ from dynaip.evaluation.miniature import (
 )
 from dynaip.evaluation.probe import Probe
 
-# Rows that see the reference; the first way is the paper's, and the one held to targets.
-WAYS: dict[str, Branches] = {
-    "adapter, image rows (DDS)": "image",
-    "adapter, image and text rows": "both",
+# The first way is the paper's, and the one held to targets.
+WAYS = {
+    "adapter, image rows (DDS)": Use(),
+    "adapter, image and text rows": Use(branches="both"),
+    "adapter, image rows and own words": OWN_WORDS,
 }
 
 

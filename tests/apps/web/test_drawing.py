@@ -169,10 +169,23 @@ def test_repeats_count_the_seed_up_and_comparisons_keep_it() -> None:
     levels = compare(order(), "granularity")
     assert [take.order.seed for take in levels] == [4] * len(GRANULARITIES)
     assert levels[2].order.cast[0].subject.granularity == (0, 1, 0)
+    assert [take.order.branches for take in branches] == ["image", "image", "both"]
     with pytest.raises(OrderError, match="needs a subject"):
         compare(order(subjects=[]), "branches")
     with pytest.raises(OrderError, match="branches, granularity"):
         compare(order(), "colour")
+
+
+def test_phrases_make_both_branches_the_usual_ones_and_are_compared_apart() -> None:
+    subjects = [{"picture": _picture(), "phrase": " red dog "}, {"picture": _picture()}]
+    asked = order(subjects=subjects)
+    assert [each.subject.phrase for each in asked.cast] == ["red dog", None]
+    assert (asked.branches, order(subjects=subjects, branches="text").branches) == ("both", "text")
+    takes = compare(asked, "branches")
+    assert [take.order.branches for take in takes] == ["image", "image", "both", "both"]
+    phrases = [[each.subject.phrase for each in take.order.cast] for take in takes]
+    assert phrases == [[], [None, None], [None, None], ["red dog", None]]
+    assert takes[-1].label.startswith("own words")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +223,7 @@ def test_what_cannot_be_made_is_refused(changes: dict[str, Any]) -> None:
         {"box": [10**400, 0, 1, 1]},
         {"box": [float("nan"), 0, 1, 1]},
         {"name": 3},
+        {"phrase": 3},
         {"place": "left", "box": [0, 0, 1, 1]},
         {"mask": base64.b64encode(png((600, 600))).decode()},
     ],

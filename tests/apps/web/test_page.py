@@ -171,6 +171,23 @@ def test_comparisons_keep_the_seed(page: Any, server: Server) -> None:
     assert [e.granularity for e in mixtures[:3]] == [None, (1, 0, 0), (0, 1, 0)]
 
 
+def test_words_in_the_prompt_see_their_subject(page: Any, tmp_path: Path) -> None:
+    upload(page, "rex.png", "mug.png")
+    page.get_by_label("What the picture shows").fill("a red dog in the snow")
+    words = page.get_by_label("Words in the prompt for rex.png")
+    words.fill("dog")
+    generate(page)
+    made = read_download(page, tmp_path)
+    assert (made.branches, [subject.phrase for subject in made.subjects]) == ("both", ["dog", None])
+    words.fill("cat")
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("does not say 'cat'").wait_for()
+    page.locator("#generate:not([disabled])").wait_for()
+    page.get_by_role("button", name="Load these settings").click()
+    playwright = pytest.importorskip("playwright.sync_api")
+    playwright.expect(words).to_have_value("dog")
+
+
 def test_reload_takes_up_the_job_and_cancel_stops_it(page: Any, server: Server) -> None:
     page.get_by_label("Steps", exact=True).fill("100")
     page.get_by_role("spinbutton", name="Pictures").fill("4")

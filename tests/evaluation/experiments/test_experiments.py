@@ -24,7 +24,8 @@ from dynaip.evaluation.experiments import EXPERIMENTS, Laboratory
 from dynaip.evaluation.experiments.branches import CHANGED, attention_maps, changed, transfer_matrix
 from dynaip.evaluation.experiments.laboratory import PerSubject
 from dynaip.evaluation.experiments.methods import with_word
-from dynaip.evaluation.experiments.several import Group
+from dynaip.evaluation.experiments.several import USES, Group
+from dynaip.evaluation.experiments.table import WAYS
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Request, Use, hash_weights
 from dynaip.evaluation.probe import Probe, ProbeConfig
@@ -234,9 +235,11 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     found = read_rows(tmp_path)
     assert list(found) == list(EXPERIMENTS)
-    assert [row["name"] for row in found["table"]] == [*SINGLE, "base", "image", "both", "samples"]
-    assert "against_method" not in found["table"][-3]
-    assert found["table"][-2]["against_method"].keys() > {"cp", "pf", "strange"}
+    assert [row["name"] for row in found["table"]] == [*SINGLE, "base", *WAYS, "samples"]
+    assert "against_method" not in found["table"][-4]
+    for row in found["table"][-3:-1]:
+        assert row["against_method"].keys() > {"cp", "pf", "strange"}
+    assert [row["own_words"] for row in found["table"][-4:-1]] == [False, False, True]
     kept = [row["variant"] for row in found["ablation"] if "cp" in row and "variant" in row]
     told = [(row["variant"], row["name"]) for row in found["ablation"] if "sigmas" in row]
     assert kept == ["full", "add"]
@@ -244,14 +247,14 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert {row["name"] for row in found["seeds"] if "sigmas" in row} == {"image"}
     repeated = [row["variant"] for row in found["seeds"] if "cp" in row]
     assert repeated == ["full", "full-seed1", "add", "add-seed1"]
-    base, image, both = found["details"][-3:]
-    assert [base["name"], image["name"], both["name"]] == ["base", "image", "both"]
+    base, image, *others = found["details"][-1 - len(WAYS) :]
+    assert [row["name"] for row in (base, image, *others)] == ["base", *WAYS]
     assert "against_method" not in image
-    for row in (base, both):
+    for row in (base, *others):
         for name, test in row["against_method"].items():
             less = row["details"][name][0] - image["details"][name][0]
             assert test["difference"][0] == pytest.approx(less), name
-    assert len(found["strength"]) == 14
+    assert len(found["strength"]) == 1 + 6 * len(WAYS) + 1
     assert [row["name"] for row in found["methods"]] == ["text only", "full", "fitted"]
     assert all(row["seconds_per_subject"] is not None for row in found["methods"])
     assert ["against_method" in row for row in found["methods"]] == [True, False, True]
@@ -285,8 +288,8 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         assert [*row["harmony"]["together"], row["harmony"]["ceiling"]] == pytest.approx([1] * 4)
         assert row["light_ceiling"] == 1
         assert row["harmony"]["alone"][0] == pytest.approx({2: 0, 3: 1 / 3}[row["subjects"]])
-    # Once for every rule of overlap: 2 and 3 subjects of 4 groups, on image rows and on both.
-    assert len(list((lab.folder / "1 subjects").iterdir())) == (2 + 3) * 4 * 2
+    # Once for every rule of overlap: 2 and 3 subjects of 4 groups, in each of the ways.
+    assert len(list((lab.folder / "1 subjects").iterdir())) == (2 + 3) * 4 * len(WAYS)
     assert all(row["adapter"] for rows in found.values() for row in rows if "variant" in row)
     figures = draw_evidence(found, tmp_path / "page")
     assert {"branches", "router", "layers", "several"} <= figures.keys()
@@ -346,14 +349,14 @@ def test_as_many_subjects_as_cannot_be_read_are_said_to_be(
 
     monkeypatch.setattr("dynaip.evaluation.experiments.several._accuracies", nearsighted)
     rows = [jsonable(row) for row in EXPERIMENTS["several"](lab)]
-    assert [row.get("subjects") for row in rows] == [2] * 4 + [3, None]
-    assert all(list(row["ceilings"]) == ["main_colour"] for row in rows[:4])
+    assert [row.get("subjects") for row in rows] == [2] * len(USES) + [3, None]
+    assert all(list(row["ceilings"]) == ["main_colour"] for row in rows[: len(USES)])
     marks = {"experiment": "several", "probe": "p", "seed": 0, "dynaip": "0"}
     found = {"several": [{**marks, **row} for row in rows]}
     page = write_evidence(found, draw_evidence(found, tmp_path), tmp_path).read_text()
     assert "3 subjects cannot be measured: of main colour, which the probe reads best" in page
     assert "it reads 0.880 right" in page
-    assert page.count("| 2 subjects, ") == 2 * 4
+    assert page.count("| 2 subjects, ") == 2 * len(USES)
 
 
 def test_outcomes_are_tested_against_the_methods_own_way(
@@ -361,7 +364,7 @@ def test_outcomes_are_tested_against_the_methods_own_way(
 ) -> None:
     """Pictures of the first way are right, of the others one subject is missing."""
     monkeypatch.setattr("dynaip.evaluation.experiments.several.MEASURABLE", 0.0)
-    became = iter(["correct", *["omission"] * 3] * 2)
+    became = iter(["correct", *["omission"] * (len(USES) - 1)] * 2)
     monkeypatch.setattr(
         "dynaip.evaluation.experiments.several.outcomes",
         lambda cast, *_: [next(became)] * len(cast.present),

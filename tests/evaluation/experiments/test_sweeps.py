@@ -53,16 +53,18 @@ def test_areas_are_those_of_the_rows(lab: Laboratory, monkeypatch: pytest.Monkey
     low_bar(monkeypatch)
     _, *ways, last = EXPERIMENTS["strength"](lab)
     areas = {}
-    for branches, (area, low, high) in last["areas"].items():
-        points = [row for row in ways if row["branches"] == branches]
+    for way, (area, low, high) in last["areas"].items():
+        points = [row for row in ways if row["name"].startswith(f"{way}, ")]
         assert len(points) == 6
         scores = ([row[name][0] for row in points] for name in ("cp", "retention"))
         assert area == pytest.approx(frontier_area(*scores))
         assert low <= high
-        areas[branches] = area
-    less = last["image_less_both"]["difference"][0]
-    assert less == pytest.approx(areas["image"] - areas["both"])
-    assert 0 < last["image_less_both"]["p"] <= 1
+        areas[way] = area
+    assert list(areas) == ["image", "both", "own words"]
+    for way in ("both", "own words"):
+        less = last["image_less"][way]
+        assert less["difference"][0] == pytest.approx(areas["image"] - areas[way])
+        assert 0 < less["p"] <= 1
     assert last["adapter"] == ways[0]["adapter"]
 
 

@@ -299,7 +299,6 @@ def _systems(
     from dynaip.evaluation.generation import (
         FluxGenerator,
         PersonalGenerator,
-        Use,
         hash_base,
         hash_weights,
     )
@@ -314,11 +313,11 @@ def _systems(
         group: PersonalGenerator(
             personal,
             weights=(weights, hash_weights(adapter)),
-            use=Use(branches=branches),
+            use=use,
             steps=steps,
             guidance=guidance,
         )
-        for group, branches in WAYS.items()
+        for group, use in WAYS.items()
     }
     size = cast(Any, pipe.image_encoder).config.image_size
     return Systems(base=base, adapters=ways, reference_size=size)

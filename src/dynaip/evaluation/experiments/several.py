@@ -9,12 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dynaip.adapter.attention import OVERLAPS
-from dynaip.adapter.config import Branches
 from dynaip.evaluation.ablation import ratio_differences
 from dynaip.evaluation.crops import Box
 from dynaip.evaluation.experiments.laboratory import Laboratory, Put, Row, as_text
 from dynaip.evaluation.figures import MEASURABLE
-from dynaip.evaluation.generation import Generator, Request, Use
+from dynaip.evaluation.generation import OWN_WORDS, Generator, Request, Use
 from dynaip.evaluation.miniature import decoded
 from dynaip.evaluation.statistics import NOT_MEASURED, Columns, mean_columns
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast, slots_of
@@ -41,6 +40,7 @@ ROOM = 0.04
 USES: Mapping[str, Use] = {
     **{f"image, {overlap}": Use(overlap=overlap) for overlap in OVERLAPS},
     "both, sum": Use(branches="both"),
+    "own words, sum": OWN_WORDS,
 }
 
 
@@ -90,6 +90,7 @@ class Group:
             seed=self.seed,
             references=tuple(segment(source, size=reference_size) for source in self.sources),
             boxes=tuple(_fractions(box, size) for box in slots_of(self.target, size)),
+            phrases=tuple(actor.concept.category for actor in self.target.actors),
         )
 
 
@@ -158,11 +159,8 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                 continue
             yardstick = _yardstick(groups, perfect[count], ceilings)
             # Of one subject, whose mask lies in [0, 1], every rule of overlap makes the same.
-            ways: set[Branches] = {use.branches for use in USES.values()}
-            alone = {
-                branches: _alone(laboratory, finder, groups, put(Use(branches=branches)), yardstick)
-                for branches in ways
-            }
+            ways = {dataclasses.replace(use, overlap="sum") for use in USES.values()}
+            alone = {way: _alone(laboratory, finder, groups, put(way), yardstick) for way in ways}
             method: dict[str, Columns] = {}
             for name, use in USES.items():
                 way = put(use)
@@ -178,7 +176,9 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                     "outcomes": {
                         kind: float(columns[:, 0].mean()) for kind, columns in kinds.items()
                     },
-                    **_measures(together, alone[use.branches], yardstick),
+                    **_measures(
+                        together, alone[dataclasses.replace(use, overlap="sum")], yardstick
+                    ),
                 }
                 if method:
                     row["against_method"] = ratio_differences(kinds, method, together.clusters)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dynaip.adapter.config import Branches
 from dynaip.evaluation.ablation import Bench, Seen, followed_columns, kept_columns, tested
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row, about_adapter
-from dynaip.evaluation.generation import Use
+from dynaip.evaluation.experiments.table import WAYS
 from dynaip.evaluation.miniature import PROMPTED
 from dynaip.evaluation.statistics import Columns, cluster_bootstrap, compare
 from dynaip.evaluation.tables import jsonable
 from dynaip.evaluation.truth.granularity import frontier_statistic
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-SWEEPS: tuple[Branches, Branches] = ("image", "both")
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """CP and PF over lambda from 0 (the base) to 1.5, on image rows and on both; their areas."""
+    """CP and PF over lambda from 0 (the base) to 1.5, for each of the `WAYS`; their areas."""
     yield laboratory.base_row()
     sweeps: list[list[Seen]] = []
     about: Row = {}
-    for branches in SWEEPS:
-        uses = {f"{branches}, {scale:g}": Use(branches=branches, scale=scale) for scale in SCALES}
+    for name, way in WAYS.items():
+        uses = {f"{name}, {scale:g}": dataclasses.replace(way, scale=scale) for scale in SCALES}
         sweeps.append([])
         for row, seen in laboratory.seen_rows(laboratory.first, uses):
             sweeps[-1].append(seen)
@@ -35,7 +34,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
 
 
 def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator[Row]:
-    """The areas under both frontiers; nothing where CP or PF cannot be measured."""
+    """The areas under the frontiers; nothing where CP or PF cannot be measured."""
     bench, base = laboratory.own_bench, laboratory.base_seen
     kept = kept_columns(base, bench)
     if "cp" not in kept or not any(map(bench.reads, PROMPTED)):
@@ -48,10 +47,14 @@ def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator
         for sweep in sweeps
     ]
     areas = [cluster_bootstrap(each, clusters, area) for each in columns]
+    first, *others = WAYS
     yield {
         "name": "areas",
-        "areas": jsonable(dict(zip(SWEEPS, areas, strict=True))),
-        "image_less_both": tested(compare(columns[0], columns[1], clusters, area)),
+        "areas": jsonable(dict(zip(WAYS, areas, strict=True))),
+        f"{first}_less": {
+            other: tested(compare(columns[0], each, clusters, area))
+            for other, each in zip(others, columns[1:], strict=True)
+        },
     }
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row, as_text
-from dynaip.evaluation.generation import Use
+from dynaip.evaluation.generation import OWN_WORDS, Use
 
-WAYS = {"image": Use(), "both": Use(branches="both")}
+WAYS = {"image": Use(), "both": Use(branches="both"), "own words": OWN_WORDS}
 # The first trials are shown, whatever they show.
 SHOWN = 8
 
@@ -16,7 +16,8 @@ SHOWN = 8
 def run(laboratory: Laboratory) -> Iterator[Row]:
     """Rows for systems of known worth, the base, and each adapter with and without DDS.
 
-    With it image rows see the reference, without it both. A last row holds the first pictures.
+    With it image rows see the reference, without it both; between the two, image rows and of the
+    text rows those that name the subject. A last row holds the first pictures.
     """
     yield from laboratory.reference_rows()
     yield laboratory.base_row()
