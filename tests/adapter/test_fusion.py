@@ -93,7 +93,8 @@ def test_granularity_by_hand(mixture, features):
 @pytest.mark.parametrize(
     ("granularity", "message"),
     [
-        ((0.5, 0.6, 0.2), "sum to 1"),
+        ((0.5, 0.6, 0.2), r"sum to 1; .* divide each by their sum, 1.3\.$"),
+        ((0.0, 0.0, 0.0), r"sum to 1; got 0, 0, 0\.$"),
         ((1.5, -0.5, 0.0), "none negative"),
         ((float("nan"), 0.5, 0.5), "none negative"),
         ((0.5, 0.5), "3 numbers"),

@@ -252,6 +252,13 @@ def test_a_wrong_option_is_one_sentence(
     assert_one_sentence(cli(*arguments, "--prompt", "a dog", *option), words)
 
 
+def test_what_is_refused_at_once_leaves_no_folder(
+    cli: Any, arguments: list[object], tmp_path: Path
+) -> None:
+    assert cli(*arguments, "--prompt", "a dog", "--granularity", "1,1,1").code == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_slips_are_told_before_torch_is_imported(reference: Path, tmp_path: Path) -> None:
     code = """
 import json, sys

@@ -27,6 +27,7 @@ from dynaip.pipeline.provenance import (
     read_settings,
     record_subjects,
     save_picture,
+    write_png,
     write_whole,
 )
 from dynaip.pipeline.subject import Subject
@@ -95,6 +96,9 @@ def test_a_picture_without_settings_is_said(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     with pytest.raises(ValueError, match="holds no settings"):
         read_settings(tmp_path / "plain.png")
+    write_png(Image.new("RGB", (4, 4)), tmp_path / "sheet.png", generated=True)
+    with pytest.raises(ValueError, match="a sheet of several pictures that dynaip made"):
+        read_settings(tmp_path / "sheet.png")
     with pytest.raises(ValueError, match="no picture file"):
         read_settings(tmp_path / "nowhere.json")
 

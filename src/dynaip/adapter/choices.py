@@ -24,11 +24,12 @@ def check_granularity(weights: Sequence[float], levels: int = len(LEVELS)) -> tu
     except ValueError:  # a word, such as a level's name
         values = ()
     total = sum(values)
-    is_mixture = all(value >= 0 for value in values) and abs(total - 1) <= TOLERANCE
-    if len(values) != levels or not is_mixture:
+    are_weights = len(values) == levels and all(value >= 0 for value in values)
+    if not (are_weights and abs(total - 1) <= TOLERANCE):
+        remedy = f"; divide each by their sum, {total:g}" if are_weights and total else ""
         raise ValueError(
             f"granularity must be {levels} numbers ({', '.join(LEVELS[:levels])}), none negative, "
-            f"that sum to 1; got {', '.join(map(_as_told, weights))}."
+            f"that sum to 1; got {', '.join(map(_as_told, weights))}{remedy}."
         )
     return tuple(value / total for value in values)
 

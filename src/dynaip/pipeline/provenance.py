@@ -33,6 +33,7 @@ GENERATED_XMP = (
     '<rdf:Description xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
     f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta>'
 )
+SOFTWARE = "AI generated; dynaip"
 # How the record of a mask that was painted in the browser begins; the mask itself follows.
 PAINTED = "data:image/png;base64,"
 PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
@@ -320,7 +321,7 @@ def encode_picture(picture: Image.Image, settings: Settings) -> bytes:
 def _notice() -> PngImagePlugin.PngInfo:
     """Metadata that says that a model made it."""
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_text("Software", f"AI generated; dynaip {dynaip.__version__}")
+    chunks.add_text("Software", f"{SOFTWARE} {dynaip.__version__}")
     chunks.add_itxt("XML:com.adobe.xmp", GENERATED_XMP)
     return chunks
 
@@ -335,7 +336,12 @@ def read_settings(path: str | Path) -> Settings:
     if path.suffix == ".json" and path.is_file():
         text = path.read_text(errors="replace")
     else:
-        text = open_picture(path).info.get(KEY)
+        told = open_picture(path).info
+        text = told.get(KEY)
+        if text is None and str(told.get("Software")).startswith(SOFTWARE):
+            raise ValueError(
+                f"{path} is a sheet of several pictures that dynaip made; it holds no settings."
+            )
     if text is None:
         raise ValueError(
             f"{path} holds no settings: it was made by other software, saved from Python without "

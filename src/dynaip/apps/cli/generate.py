@@ -122,7 +122,7 @@ def generate(
         )
     attended = None if branches is None else one_of("--branches", branches, BRANCHES)
     meeting = one_of("--overlap", overlap or "sum", OVERLAPS)
-    prepare_target(out, number, [*references, *map(Path, masks)])
+    seeds = _seeds(seed, number)
     subjects = read_subjects(
         references,
         scale or [],
@@ -132,7 +132,7 @@ def generate(
         end or [],
         phrase or [],
     )
-    seeds = _seeds(seed, number)
+    prepare_target(out, number, [*references, *map(Path, masks)])
     from dynaip.apps.cli.drawing import Job, draw_pictures
     from dynaip.pipeline.provenance import save_picture
 
