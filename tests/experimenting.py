@@ -15,7 +15,7 @@ from dynaip.evaluation.probe import Probe
 
 def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laboratory:
     pipe = tiny.pipeline()
-    # Room for all words of Toyland's captions: what is cut off sees no reference.
+    # Room for all words of Toyland's captions: a phrase that is cut off is refused.
     pipe.tokenizer_2 = tiny.tokenizer(40)
     return Laboratory(
         pipe=pipe,

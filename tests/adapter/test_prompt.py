@@ -240,5 +240,20 @@ def test_bad_text_masks_are_refused():
         make().with_text_mask(torch.full((1, 4), 2.0))
     with pytest.raises(ValueError, match="Masks for 3 samples"):
         make(batch=2).with_text_mask(torch.ones(3, 1, 4))
+    with pytest.raises(ValueError, match="Masks for 3 samples"):
+        make().with_text_mask(torch.ones(2, 1, 4)).with_mask(torch.ones(3, 1, 4))
     with pytest.raises(ValueError, match=r"different sizes \(4, 5 text tokens\)"):
         ImagePrompt.join([make().with_text_mask(torch.ones(1, n)) for n in (4, 5)])
+
+
+def test_prompts_may_share_references_and_have_words_of_their_own():
+    words = torch.tensor([[[1.0, 0]], [[0, 1]]])
+    shared = make().with_text_mask(words)
+    assert (shared.batch, len(shared.keys[0])) == (2, 1)
+    assert shared.block(0).text_weight.tolist() == words.tolist()
+    doubled = shared.repeat_interleave(2)
+    assert (doubled.batch, len(doubled.keys[0])) == (4, 4)
+    assert doubled.text_mask.tolist() == words.repeat_interleave(2, 0).tolist()
+    stacked = ImagePrompt.stack([shared, make(seed=2)])
+    assert (stacked.batch, len(stacked.keys[0])) == (3, 3)
+    assert stacked.text_mask.tolist() == [*words.tolist(), [[1, 1]]]

@@ -236,6 +236,7 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--start", "1"], "0 <= start < end <= 1"),
         (["--phrase", "cat"], "does not say 'cat'"),
         (["--phrase", " "], "A phrase is words of the prompt"),
+        (["--phrase", "dog", "--phrase", "a"], "given 2 times for 1 reference"),
         (["--phrase", "dog", "--branches", "image"], "with branches 'image'"),
         (["--overlap", "most"], "sum, normalise or priority"),
         (["--reference", "nowhere.png"], "no picture file"),

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import save_file
+from transformers import AutoTokenizer
 
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.generation import (
@@ -24,6 +25,7 @@ from dynaip.evaluation.generation import (
     make_pictures,
 )
 from dynaip.evaluation.miniature import adapter_trials
+from dynaip.pipeline.phrases import phrase_rows
 
 USES = {
     "image": Use(),
@@ -33,6 +35,7 @@ USES = {
     "both": Use(branches="both"),
     "own words": OWN_WORDS,
 }
+MINIATURE = Path(__file__).parents[2] / "models" / "miniature"
 HALVES = ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0))
 
 
@@ -201,10 +204,29 @@ def test_pipelines_make_the_same_picture_in_any_batch_and_use_the_reference() ->
 
 
 def test_requests_name_their_subjects_as_their_prompts_do() -> None:
+    """Each by words of its own, in the order of the references; two of one kind, too."""
+    pipe = tiny.pipeline()
+    pipe.tokenizer_2 = AutoTokenizer.from_pretrained(MINIATURE / "tokenizer_2")
+    groups = [Group.draw(0, index, 2) for index in range(40)]
+    kinds = [[actor.concept.category for actor in group.target.actors] for group in groups]
+    assert any(one == other for one, other in kinds)
     asked = [trial.request(16) for trial in adapter_trials(8)]
-    asked += [Group.draw(0, index, 2).request(16, 64) for index in range(4)]
+    asked += [group.request(16, 64) for group in groups]
     for request in asked:
-        assert len(request.phrases) == len(request.references)
-        assert all(phrase in request.prompt for phrase in request.phrases), request.prompt
+        rows = phrase_rows(pipe, request.prompt, request.phrases, 40)
+        assert len(rows) == len(request.references)
+        firsts = [int(row.nonzero()[0]) for row in rows]
+        assert firsts == sorted(set(firsts)), request.prompt
     assert {phrase for request in asked[1:8:2] for phrase in request.phrases} == {"toy"}
     assert adapter_trials(1)[0].request().phrases == ()
+
+
+def test_own_words_need_text_rows_and_phrases() -> None:
+    with pytest.raises(ValueError, match="own_words is about text rows"):
+        Use(own_words=True)
+    white = np.full((16, 16, 3), 255, dtype=np.uint8)
+    settings = {"steps": 1, "guidance": 3.0}
+    with tiny.adapter().attach(tiny.pipeline()) as personal:
+        make = PersonalGenerator(personal, weights=("w", "a"), use=OWN_WORDS, **settings)
+        with pytest.raises(ValueError, match="1 references and 0 phrases"):
+            make([Request(prompt="a red dog", seed=1, references=(white,))])

@@ -178,6 +178,16 @@ class TestTextMasks:
             attachment.set_prompt(prompt.with_text_mask(torch.zeros(1, TEXT)))
             torch.testing.assert_close(run(), decoupled, atol=1e-6, rtol=0)
 
+    def test_they_need_text_rows(self, transformer, prompt, run):
+        masked = prompt.with_text_mask(torch.ones(1, TEXT))
+        with pytest.raises(ValueError, match="no reference with branches 'image'"):
+            attach(transformer, masked)
+        beside = dataclasses.replace(
+            masked, keys=masked.keys[:2], values=masked.values[:2], insertion="post_ff"
+        )
+        with pytest.raises(ValueError, match="leave the subjects' phrases out"):
+            attach(transformer, beside, branches="image")
+
     def test_another_length_is_refused(self, transformer, prompt, run):
         with (
             attach(transformer, prompt.with_text_mask(torch.ones(1, TEXT + 1)), branches="both"),

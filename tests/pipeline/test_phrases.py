@@ -13,6 +13,8 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from transformers import AutoTokenizer
 
+from dynaip.analysis.attention_maps import picture_attention
+from dynaip.hosts.sites import BlockBranches
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.phrases import phrase_rows
 from dynaip.pipeline.subject import Subject
@@ -66,8 +68,36 @@ def test_every_place_that_says_it_counts(words: Any) -> None:
 
 def test_subjects_of_one_name_take_turns(words: Any) -> None:
     assert found(words, "a dog on a dog", "dog", "DOG") == [[1], [4]]
-    with pytest.raises(ValueError, match=r"3 subjects have the phrase 'dog'.* says it 2 time"):
-        found(words, "a dog on a dog", "dog", "dog", "dog")
+    for phrases, prompt in ((3, "a dog on a dog"), (2, "a dog on a dog in a dog")):
+        with pytest.raises(ValueError, match=rf"{phrases} subjects share the phrase 'dog'.* time"):
+            found(words, prompt, *["dog"] * phrases)
+
+
+def test_where_phrases_meet_the_longer_one_has_the_words(words: Any) -> None:
+    assert found(words, "a red dog on a dog", "dog", "red dog") == [[5], [1, 2]]
+    with pytest.raises(ValueError, match="does not say 'dog', or only within a longer phrase"):
+        found(words, "a red dog", "dog", "red dog")
+
+
+def test_accents_are_one_however_they_are_written(pieces: Any) -> None:
+    written, typed = "a cafe\u0301 mug", "caf\u00e9"
+    as_written = found(pieces, written, "cafe\u0301", length=40)
+    assert found(pieces, written, typed, length=40) == as_written
+    with pytest.raises(ValueError, match="does not say 'cafe'"):
+        found(pieces, written, "cafe", length=40)
+
+
+def test_all_of_a_learned_word_is_its_phrase(words: Any) -> None:
+    """Diffusers writes a word of three vectors as three tokens."""
+
+    class Learned(Reader):
+        def maybe_convert_prompt(self, prompt: str, tokenizer: Any) -> str:
+            return prompt.replace("<toy>", "<toy> <toy>_1 <toy>_2")
+
+    pipe = Learned(words.tokenizer_2)
+    spans = words.tokenizer_2("a <toy> <toy>_1 <toy>_2 in snow").tokens()
+    ((first, *rest),) = found(pipe, "a <toy> in snow", "<toy>", length=30)
+    assert (first, first + len(rest)) == (1, len(spans) - 3)
 
 
 def test_words_of_several_tokens_and_no_padding(pieces: Any) -> None:
@@ -82,8 +112,10 @@ def test_words_of_several_tokens_and_no_padding(pieces: Any) -> None:
 
 
 def test_what_is_not_read_is_said(words: Any) -> None:
-    with pytest.raises(ValueError, match=r"first 3 tokens .* 'snow' comes after them"):
-        found(words, PROMPT, "dog", "snow", length=3)
+    for phrase in ("snow", "dog in the snow"):
+        with pytest.raises(ValueError, match=rf"first 4 tokens .* '{phrase}' comes after them"):
+            found(words, PROMPT, phrase, length=4)
+    assert found(words, "a dog in the snow with a dog", "dog", length=6) == [[1]]
 
 
 def test_a_tokenizer_that_tells_no_places_is_refused(words: Any) -> None:
@@ -164,12 +196,76 @@ def test_prompts_have_words_of_their_own(personal: Any) -> None:
     assert abs(exchanged - np.concatenate(alone)).max() > SEEN
 
 
+def test_a_picture_without_phrases_is_as_it_is_alone(personal: Any) -> None:
+    """Beside one with a phrase, in the rows that are usual and in those that are said."""
+    prompts, noise = [PROMPT, PROMPT], torch.randn(2, 64, 16)
+    pair = [[Subject(RED, phrase="dog")], [Subject(NOISE)]]
+    for branches in (None, "both"):
+        together = draw(personal, prompts, subjects=pair, branches=branches, latents=noise)
+        for index in range(2):
+            own = {"subjects": pair[index], "branches": branches, "latents": noise[[index]]}
+            np.testing.assert_allclose(together[[index]], draw(personal, **own), atol=1e-4)
+
+
+def test_shared_references_are_not_copied_for_each_prompt(personal: Any) -> None:
+    seen = []
+
+    def watch(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        block = pipe.transformer.transformer_blocks[0].attn.processor.block
+        seen.append((len(block.key), len(block.text_weight)))
+        return tensors
+
+    prompts = [PROMPT, "the beach on a blue dog"]
+    subjects = [Subject(RED, phrase="dog")]
+    draw(
+        personal,
+        prompts,
+        subjects=subjects,
+        num_images_per_prompt=2,
+        callback_on_step_end=watch,
+    )
+    assert seen == [(1, 4)] * 2
+
+
+def test_the_unconditional_pass_names_nobody(personal: Any) -> None:
+    """Its reference is seen by image rows, whatever rows phrases open."""
+    guided = {"negative_prompt": "a blue mug", "true_cfg_scale": 3.0}
+    negative = {"negative_ip_adapter_image": NOISE}
+    silent = [Subject(RED, phrase="dog", scale=0)]
+    phrased = draw(personal, subjects=silent, **guided, **negative)
+    plain = draw(personal, subjects=[Subject(RED, scale=0)], **guided, **negative)
+    np.testing.assert_allclose(phrased, plain, atol=1e-4)
+    opened = draw(personal, subjects=[Subject(RED, scale=0)], branches="both", **guided, **negative)
+    assert abs(opened - plain).max() > SEEN
+
+
+def test_branches_of_kinds_of_blocks_are_kept(personal: Any) -> None:
+    single = BlockBranches(double="image", single="both")
+    subjects = [Subject(RED, phrase="dog")]
+    made = draw(personal, subjects=subjects, branches=single)
+    assert personal.attachment.branches == single
+    assert abs(made - draw(personal, subjects=subjects)).max() > SEEN
+
+
+def test_an_attention_map_tells_the_words(personal: Any) -> None:
+    picture = Image.new("RGB", (32, 32), "grey")
+    maps = picture_attention(personal, picture, PROMPT, [Subject(RED, phrase="dog")])
+    assert maps.words[0, 0].nonzero()[0].tolist() == [2]
+
+
 def test_encoded_for_one_prompt(personal: Any) -> None:
     subjects = [Subject(RED, phrase="dog", mask="left")]
     once = personal.encode(subjects, (8, 8), prompt=PROMPT)
     np.testing.assert_array_equal(draw(personal, subjects=once), draw(personal, subjects=subjects))
     with pytest.raises(ValueError, match=r"in another prompt, 'a red dog in the snow'"):
         draw(personal, "a dog", subjects=once)
+    short = personal.encode(subjects, (8, 8), prompt=PROMPT, max_sequence_length=9)
+    cut = {"max_sequence_length": 9}
+    np.testing.assert_array_equal(
+        draw(personal, subjects=short, **cut), draw(personal, subjects=subjects, **cut)
+    )
+    with pytest.raises(ValueError, match="same max_sequence_length"):
+        draw(personal, subjects=short)
     with pytest.raises(ValueError, match="looked up in the prompt; give `encode` that"):
         personal.encode(subjects, (8, 8))
 
@@ -187,7 +283,7 @@ def test_what_has_no_words_is_refused(personal: Any) -> None:
     embedded = {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
     with pytest.raises(ValueError, match="give that in words, as `prompt`"):
         draw(personal, None, subjects=subjects, **embedded)
-    with pytest.raises(ValueError, match="no regional prompts"):
+    with pytest.raises(ValueError, match="regional prompts do not go together"):
         draw(personal, subjects=subjects, regional_prompts=["a dog"], regional_masks=["left"])
     with pytest.raises(ValueError, match="the unconditional pass does not see"):
         draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -26,7 +27,8 @@ def check_granularity(weights: Sequence[float], levels: int = len(LEVELS)) -> tu
     total = sum(values)
     are_weights = len(values) == levels and all(value >= 0 for value in values)
     if not (are_weights and abs(total - 1) <= TOLERANCE):
-        remedy = f"; divide each by their sum, {total:g}" if are_weights and total else ""
+        is_scaled = are_weights and 0 < total < math.inf
+        remedy = f"; divide each by their sum, {total:g}" if is_scaled else ""
         raise ValueError(
             f"granularity must be {levels} numbers ({', '.join(LEVELS[:levels])}), none negative, "
             f"that sum to 1; got {', '.join(map(_as_told, weights))}{remedy}."
@@ -52,7 +54,7 @@ def check_window(start: float, end: float) -> None:
 
 
 def check_phrase(phrase: object) -> None:
-    """Refuses what cannot be words of a prompt.
+    """Refuses what cannot be words of a prompt; `None` is no phrase.
 
     Raises:
         ValueError: It is no text, or has no words.

@@ -51,9 +51,10 @@ class ImagePrompt:
         scale: λ per subject, "b s l": one for all blocks (l = 1), or one for each.
         mask: Per subject over the packed image rows, "b s n", 0 to 1; `None` is everywhere.
         overlap: What happens where masks meet, see `resolve_overlap`.
-        text_mask: T, per subject over the text rows, "b s t", 0 to 1, as far as they attend at all;
-            `None` is all of them. Nothing in the paper: it keeps the text rows of one subject's
-            words from the other subjects, as `mask` does with places.
+        text_mask: T, per subject over the t text rows, "b s t", 0 to 1; `None` is all of them.
+            Where text rows attend at all, it chooses those that attend to a subject, as `mask`
+            does in the picture. Not in the paper. Its batch may be larger than that of the keys,
+            which all prompts then share.
         window: Per subject the shares of the denoising steps at which it comes in and goes, "b s 2"
             on the CPU; `None` is from first to last.
         query_rope: Whether queries are taken after the rotary embedding.
@@ -75,7 +76,7 @@ class ImagePrompt:
     @property
     def batch(self) -> int:
         """Samples this prompt tells apart; 1 serves any number."""
-        return self.keys[0].shape[0] if self.keys else 1
+        return max(self._own_batch, 1 if self.text_mask is None else len(self.text_mask))
 
     @property
     def subjects(self) -> int:
@@ -160,7 +161,7 @@ class ImagePrompt:
         """
         if mask is None:
             return dataclasses.replace(self, mask=None, overlap=overlap)
-        mask = self._checked(mask)
+        mask = self._checked(mask, self._own_batch)
         resolve_overlap(mask[..., :1], overlap)
         return dataclasses.replace(self, mask=mask, overlap=overlap)
 
@@ -174,12 +175,21 @@ class ImagePrompt:
                 `None` removes the masks.
 
         Raises:
-            ValueError: The masks do not match the subjects, or leave the range from 0 to 1.
+            ValueError: The masks do not match the subjects or samples, or leave the range from 0
+                to 1.
         """
-        return dataclasses.replace(self, text_mask=None if mask is None else self._checked(mask))
+        if mask is not None:
+            samples = self._own_batch if self._own_batch > 1 else len(mask)
+            mask = self._checked(mask, samples)
+        return dataclasses.replace(self, text_mask=mask)
 
-    def _checked(self, mask: Tensor) -> Float[Tensor, "b s _"]:
-        """Masks, one for each subject, as `scale` lies in memory."""
+    @property
+    def _own_batch(self) -> int:
+        """Samples that have keys of their own."""
+        return self.keys[0].shape[0] if self.keys else 1
+
+    def _checked(self, mask: Tensor, samples: int) -> Float[Tensor, "b s _"]:
+        """Masks, one for each subject, on the device and in the precision of `scale`."""
         mask = mask[None] if mask.ndim == 2 else mask
         mask = mask.to(self.scale)
         if mask.shape[1] != self.subjects:
@@ -187,10 +197,10 @@ class ImagePrompt:
                 f"{mask.shape[1]} mask(s) were given for {self.subjects} subject(s); give one "
                 "each, all ones where a subject may be anywhere."
             )
-        if mask.shape[0] not in (1, self.batch):
+        if mask.shape[0] not in (1, samples):
             raise ValueError(
                 f"Masks for {mask.shape[0]} samples were given, but this prompt holds "
-                f"{self.batch}; use `expand` first."
+                f"{samples}; use `expand` first."
             )
         if not ((mask >= 0) & (mask <= 1)).all():
             raise ValueError("Masks hold numbers from 0 to 1; divide by 255 if they are bytes.")
@@ -285,7 +295,8 @@ class ImagePrompt:
     def join(prompts: Sequence[ImagePrompt]) -> ImagePrompt:
         """Several subjects in one picture (Equation 9): prompts side by side on the subject axis.
 
-        Masks and scales stay with their subjects; a subject without a mask may be anywhere.
+        Masks and scales stay with their subjects; a subject without a mask may be anywhere, one
+        without a text mask be seen by every text row.
 
         Raises:
             ValueError: The prompts come from different adapters or encoders, or differ in batch,
@@ -309,7 +320,7 @@ class ImagePrompt:
             raise ValueError(
                 "The samples of one batch need equally many subjects; make them in separate calls."
             )
-        return _concatenate(prompts, axis=0)
+        return _concatenate([prompt.expand(prompt.batch) for prompt in prompts], axis=0)
 
 
 def _concatenate(prompts: Sequence[ImagePrompt], axis: int) -> ImagePrompt:

@@ -156,7 +156,7 @@ def picture_attention(
     subjects: Sequence[Subject],
     *,
     noise: float = 0.5,
-    branches: Branches = "image",
+    branches: Branches | None = None,
     seed: int = 0,
 ) -> AttentionMaps:
     """Attention maps of a finished picture: one pass over it, with noise, as if it were being made.
@@ -167,12 +167,13 @@ def picture_attention(
         prompt: What it was made with.
         subjects: Whom it shows.
         noise: Share of noise, between 0 and 1, before the sampler's time shift.
-        branches: Rows that attend in this pass; the maps show both branches' queries either way.
+        branches: Rows that attend in this pass, see `PersonalPipeline.__call__`; the maps show both
+            branches' queries either way.
         seed: Of the noise.
 
     Raises:
-        ValueError: There is no subject, `noise` is out of range, or the adapter's tokens are no
-            patches (InstantX's, XLabs').
+        ValueError: There is no subject, `noise` is out of range, a phrase is not in the prompt, or
+            the adapter's tokens are no patches (InstantX's, XLabs').
     """
     if not subjects:
         raise ValueError("Attention maps need a subject; give the picture's subjects.")

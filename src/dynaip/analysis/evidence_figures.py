@@ -110,7 +110,10 @@ def _frontier(rows: Sequence[Row]) -> Figure | None:
     figure = blank_figure(6.0, 4.6)
     ax = figure.subplots()
     for index, (way, label) in enumerate(SWEPT.items()):
-        line = [*base, *(row for row in measured if row["name"].startswith(f"{way}, "))]
+        swept = [row for row in measured if row["name"].startswith(f"{way}, ")]
+        if not swept:
+            continue
+        line = [*base, *swept]
         x, y = [row[measure][0] for row in line], [row["retention"][0] for row in line]
         ax.plot(x, y, marker=MARKERS[index], color=COLOURS[index], label=label)
         for row, left, up in zip(line, x, y, strict=True):

@@ -38,7 +38,7 @@ class Request:
         references: The subjects, each cut out on white.
         boxes: Where each goes, (left, top, right, bottom) in fractions of the picture; empty for
             everywhere.
-        phrases: The words by which the prompt names each; empty where it names none.
+        phrases: The words by which the prompt names each; empty where nobody asks for own words.
     """
 
     prompt: str
@@ -73,6 +73,15 @@ class Use:
     granularity: tuple[float, float, float] | None = None
     overlap: Overlap = "sum"
     own_words: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses words that could not see a reference.
+
+        Raises:
+            ValueError: `own_words` with `"image"`, where no text row does.
+        """
+        if self.own_words and self.branches == "image":
+            raise ValueError("own_words is about text rows; use branches 'both' or 'text'.")
 
 
 OWN_WORDS = Use(branches="both", own_words=True)
@@ -164,6 +173,11 @@ class PersonalGenerator(FluxGenerator):
     def _subjects(self, request: Request) -> list[Subject]:
         nothing = (None,) * len(request.references)
         phrases = request.phrases if self.use.own_words else nothing
+        if len(phrases) != len(nothing):
+            raise ValueError(
+                f"The request {request.prompt!r} has {len(nothing)} references and {len(phrases)} "
+                "phrases; for own words it needs one for each."
+            )
         return [
             Subject(
                 Image.fromarray(reference),

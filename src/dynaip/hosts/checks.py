@@ -62,7 +62,17 @@ def check_prompt(prompt: ImagePrompt, sites: tuple[Site, ...]) -> None:
 
 
 def check_rows(prompt: ImagePrompt, branches: BlockBranches) -> None:
-    """Raises where a prompt has no place in the rows that are to attend."""
+    """Raises where a prompt, or the words that see it, have no place in the rows that attend."""
+    if prompt.text_mask is not None and prompt.insertion == "post_ff":
+        raise ValueError(
+            "This adapter adds references to image rows alone, so no word of the prompt can see "
+            "one; leave the subjects' phrases out."
+        )
+    if prompt.text_mask is not None and not branches.has_text:
+        raise ValueError(
+            "A subject's phrase is about the rows of the prompt, which see no reference with "
+            "branches 'image'; use 'both', or leave the phrase out."
+        )
     if prompt.insertion == "post_ff" and branches.double != "image":
         raise ValueError(
             "This reference is added to the image rows of double blocks after their feed-forward, "

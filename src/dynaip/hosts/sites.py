@@ -53,6 +53,11 @@ class BlockBranches:
             if branch not in BRANCHES:
                 raise ValueError(f"branches is one of {', '.join(BRANCHES)}; got {branch!r}.")
 
+    @property
+    def has_text(self) -> bool:
+        """Whether text rows attend anywhere."""
+        return {self.double, self.single} != {"image"}
+
     def rows(self, site: Site) -> Branches | None:
         """Rows at a site. Nothing reads the last block's text rows, so they are left out."""
         branch = self.double if site.kind == "double" else self.single

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
@@ -27,13 +27,12 @@ from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base, find_sites
 from dynaip.pipeline.arguments import (
     counts_steps,
-    default_arguments,
     is_guided,
     refuse_stock,
     token_grid,
     with_sizes,
 )
-from dynaip.pipeline.phrases import phrase_rows
+from dynaip.pipeline.phrases import have_phrases, text_masks, words_of
 from dynaip.pipeline.placing import resolve_places
 from dynaip.pipeline.references import UNREADABLE, ReferenceReader, execution_device, side_by_side
 from dynaip.pipeline.regional import Regional, encode_regions
@@ -204,8 +203,9 @@ class PersonalPipeline:
                 length; or what `encode` returned, which is used as it is. Nothing gives the base's
                 pictures.
             branches: Rows that see the references: `"image"` (the paper's, Dynamic Decoupling),
-                `"text"` or `"both"`; by default `"both"` where a subject has a phrase, else what
-                the adapter says: of other people's, the rows that their weights were published for.
+                `"text"` or `"both"`; by default what the adapter says (of other people's, the rows
+                that their weights were published for), and where that has no text rows and a
+                subject has a phrase, `"both"`.
             overlap: Where subjects meet, `"sum"` (Equation 9), `"normalise"` or `"priority"` of
                 earlier ones.
             negative_ip_adapter_image: What the unconditional pass of true classifier-free guidance
@@ -227,12 +227,18 @@ class PersonalPipeline:
         refuse_stock(arguments)
         arguments = with_sizes(self.pipe, arguments)
         as_tuple = not arguments.pop("return_dict", True)
-        conditioning = self._conditioning(prompt, subjects, arguments, overlap)
-        attended = self._branches(branches, conditioning.prompt)
-        negative = self._negative(negative_ip_adapter_image, arguments, overlap)
+        words = words_of(prompt, arguments)
+        conditioning = self._conditioning(words, subjects, arguments, overlap, branches)
+        phrased = conditioning.prompt.text_mask is not None
+        negative = self._negative(negative_ip_adapter_image, arguments, overlap, phrased)
         places = Regional(regional_prompts, regional_masks, base_ratio, mask_inject_steps)
         regions = encode_regions(self.pipe, places, token_grid(self.pipe, arguments), arguments)
-        self.attachment.branches = attended
+        if regions is not None and phrased:
+            raise ValueError(
+                "Subjects' phrases and regional prompts do not go together: a region has words of "
+                "its own; leave one of them out."
+            )
+        self.attachment.branches = attended_rows(self.adapter, phrased, branches)
         self.attachment.set_prompt(conditioning.prompt, negative)
         self.attachment.set_regions(regions)
         if regions or counts_steps(arguments, conditioning.prompt, negative):
@@ -254,6 +260,7 @@ class PersonalPipeline:
         grid: Grid | None = None,
         overlap: Overlap = "sum",
         prompt: str | None = None,
+        max_sequence_length: int | None = None,
     ) -> Conditioning:
         """Reads, encodes and projects the subjects of one picture: all that the blocks need.
 
@@ -263,19 +270,22 @@ class PersonalPipeline:
             subjects: Any number of them.
             grid: Rows and columns of image tokens; needed where a subject has a mask.
             overlap: See `__call__`.
-            prompt: What the pictures show, of the pipeline's usual `max_sequence_length`; needed
-                where a subject has a phrase, and then the only prompt that the result is for.
+            prompt: What T5 will read; needed where a subject has a phrase, and then the only prompt
+                that the result is for.
+            max_sequence_length: That of the calls, where it is not the pipeline's usual one.
 
         Raises:
             ValueError: A picture, mask or phrase cannot be used, the image encoder does not fit, or
                 what is given are no subjects.
         """
         made = self._encode([subjects], grid, overlap)
-        if all(subject.phrase is None for subject in subjects):
+        if not have_phrases([subjects]):
             return made
         if prompt is None:
             raise ValueError("A subject's phrase is looked up in the prompt; give `encode` that.")
-        return self._phrased(made, [subjects], [prompt], {})._replace(words=prompt)
+        length = {"max_sequence_length": max_sequence_length}
+        masks = text_masks(self.pipe, [subjects], [prompt], with_sizes(self.pipe, length))
+        return made._replace(prompt=made.prompt.with_text_mask(masks), words=prompt)
 
     @torch.no_grad()
     def encode_card(self, subject: Subject, *, fused: bool = False) -> SubjectCard:
@@ -311,65 +321,45 @@ class PersonalPipeline:
 
     def _conditioning(
         self,
-        prompt: str | list[str] | None,
+        words: list[str] | None,
         subjects: Subjects,
         arguments: dict[str, Any],
         overlap: Overlap,
+        branches: Branches | BlockBranches | None,
     ) -> Conditioning:
         if isinstance(subjects, Conditioning):
             if overlap != "sum":
                 raise ValueError("These subjects are encoded already; give overlap to `encode`.")
-            if subjects.words is not None and {*_words(prompt, arguments)} != {subjects.words}:
+            if subjects.words is not None and {*(words or ())} != {subjects.words}:
                 raise ValueError(
                     "These subjects' phrases were looked up in another prompt, "
                     f"{subjects.words!r}; `encode` them for this one."
                 )
             return subjects
         grid = token_grid(self.pipe, arguments)
-        each = cast(Sequence[Sequence[Subject]], subjects if are_lists(subjects) else [subjects])
-        if are_lists(subjects) and not (isinstance(prompt, list) and len(prompt) == len(each)):
+        alike = not are_lists(subjects)
+        each = cast(Sequence[Sequence[Subject]], [subjects] if alike else subjects)
+        if not alike and len(words or ()) != len(each):
             raise ValueError(
                 f"Subjects were given for {len(each)} prompts; give as many prompts, in a list."
             )
         made = self._encode(each, grid, overlap)
-        if any(subject.phrase is not None for own in each for subject in own):
-            made = self._phrased(made, each, _words(prompt, arguments), arguments)
-        if made.prompt.batch == 1:
-            return made
         pictures = arguments.get("num_images_per_prompt", 1)
-        return made._replace(prompt=made.prompt.repeat_interleave(pictures))
-
-    def _phrased(
-        self,
-        made: Conditioning,
-        pictures: Sequence[Sequence[Subject]],
-        words: Sequence[str],
-        arguments: Mapping[str, Any],
-    ) -> Conditioning:
-        """Each subject to the text rows of its phrase alone, in each of the prompts."""
-        sizes = {**default_arguments(self.pipe), **arguments}
-        length = sizes.get("max_sequence_length", 512)
-        each = pictures if len(pictures) > 1 else [*pictures] * len(words)
-        masks = [
-            phrase_rows(self.pipe, text, [subject.phrase for subject in own], length)
-            for text, own in zip(words, each, strict=True)
-        ]
-        prompt = made.prompt.expand(len(words)).with_text_mask(torch.stack(masks))
-        return made._replace(prompt=prompt)
-
-    def _branches(self, given: Branches | BlockBranches | None, prompt: ImagePrompt) -> Any:
-        """The rows that attend in a call."""
-        own = BlockBranches(**self.adapter.branches)
-        if prompt.text_mask is None:
-            return given or own
-        if given is None:
-            return "both"
-        if given in ("image", BlockBranches(double="image", single="image")):
+        if made.prompt.batch > 1:
+            made = made._replace(prompt=made.prompt.repeat_interleave(pictures))
+        if not have_phrases(each):
+            return made
+        if words is None:
             raise ValueError(
-                "A subject's phrase is about the rows of the prompt, which see no reference with "
-                "branches 'image'; use 'both', or leave the phrase out."
+                "A subject's phrase is looked up in the prompt; give that in words, as `prompt`."
             )
-        return given
+        every = [*each] * len(words) if alike else each
+        # A picture in which nobody has a phrase is as it would be by itself.
+        silent = attended_rows(self.adapter, False, branches).has_text
+        masks = text_masks(self.pipe, every, words, arguments, silent)
+        if len(masks) > 1:
+            masks = masks.repeat_interleave(pictures, dim=0)
+        return made._replace(prompt=made.prompt.with_text_mask(masks))
 
     def _encode(
         self, pictures: Sequence[Sequence[Subject]], grid: Grid | None, overlap: Overlap
@@ -419,7 +409,11 @@ class PersonalPipeline:
         return torch.stack(each, dim=1)
 
     def _negative(
-        self, given: Negative | None, arguments: dict[str, Any], overlap: Overlap
+        self,
+        given: Negative | None,
+        arguments: dict[str, Any],
+        overlap: Overlap,
+        phrased: bool,
     ) -> ImagePrompt | None:
         if given is None:
             return None
@@ -436,7 +430,9 @@ class PersonalPipeline:
                 "A phrase is words of the prompt, which the unconditional pass does not see; leave "
                 "it out of negative_ip_adapter_image."
             )
-        return self.encode(subjects, token_grid(self.pipe, arguments), overlap).prompt
+        prompt = self.encode(subjects, token_grid(self.pipe, arguments), overlap).prompt
+        # Where phrases open text rows, those of the unconditional pass name nobody.
+        return prompt.with_text_mask(torch.zeros(len(subjects), 1)) if phrased else prompt
 
     def _placed(
         self, prompt: ImagePrompt, subject: Subject, mask: Any, grid: Grid | None
@@ -457,14 +453,26 @@ class PersonalPipeline:
         return prompt.with_mask(torch.from_numpy(token_mask(mask, grid))[None])
 
 
-def _words(prompt: str | list[str] | None, arguments: Mapping[str, Any]) -> list[str]:
-    """What T5 reads, a text for each picture."""
-    read = arguments.get("prompt_2") or prompt
-    if read is None:
-        raise ValueError(
-            "A subject's phrase is looked up in the prompt; give that in words, as `prompt`."
-        )
-    return [read] if isinstance(read, str) else read
+def attended_rows(
+    adapter: ImagePromptAdapter,
+    phrased: bool,
+    given: Branches | BlockBranches | None = None,
+) -> BlockBranches:
+    """The rows that see references in a call.
+
+    Args:
+        adapter: Its own rows count where none are given.
+        phrased: Whether a subject has a phrase, which needs text rows: then `"both"`, where the
+            adapter's own have none.
+        given: What the call says.
+    """
+    if isinstance(given, BlockBranches):
+        return given
+    own = BlockBranches(**adapter.branches)
+    if given is None and (own.has_text or not phrased):
+        return own
+    rows = given or "both"
+    return BlockBranches(double=rows, single=rows)
 
 
 def _check_fit(transformer: FluxTransformer2DModel, adapter: ImagePromptAdapter) -> None:

@@ -7,14 +7,77 @@ where text rows attend to references, each subject is seen by those of its own w
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor
+
+from dynaip.pipeline.subject import Subject
+
+# What a word cannot end before: another letter, or an accent that belongs to the last one.
+WITHIN_A_WORD = r"[\w\u0300-\u036f]"
+
+
+class Span(NamedTuple):
+    """Characters of a prompt, from the first to before `stop`."""
+
+    start: int
+    stop: int
+
+
+def have_phrases(pictures: Sequence[Sequence[Subject]]) -> bool:
+    """Whether any subject of some pictures has one."""
+    return any(subject.phrase is not None for own in pictures for subject in own)
+
+
+def words_of(prompt: str | list[str] | None, arguments: Mapping[str, Any]) -> list[str] | None:
+    """What T5 reads, a text for each prompt; nothing where that is not said in words.
+
+    Args:
+        prompt: The call's.
+        arguments: Its others; with `prompt_2`, T5 reads that.
+    """
+    read = arguments.get("prompt_2") or prompt
+    if read is None:
+        return None
+    words = [read] if isinstance(read, str) else read
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    # The pipeline refuses another number of texts; here they must only not be mixed up.
+    return words if len(words) == len(prompts) else None
+
+
+def text_masks(
+    pipe: DiffusionPipeline,
+    pictures: Sequence[Sequence[Subject]],
+    words: Sequence[str],
+    arguments: Mapping[str, Any],
+    silent: bool = False,
+) -> Float[Tensor, "b s t"]:
+    """Which text rows see each subject: those of its phrase, in each prompt.
+
+    Args:
+        pipe: See `phrase_rows`.
+        pictures: The subjects of each, equally many.
+        words: What T5 reads of each.
+        arguments: The call's, with `max_sequence_length`.
+        silent: Whether all rows see the subjects of a picture in which none has a phrase, or none.
+
+    Raises:
+        ValueError: See `phrase_rows`.
+    """
+    length = arguments.get("max_sequence_length", 512)
+    masks = [
+        phrase_rows(pipe, text, [subject.phrase for subject in own], length)
+        if have_phrases([own])
+        else torch.full((len(own), length), float(silent))
+        for text, own in zip(words, pictures, strict=True)
+    ]
+    return torch.stack(masks)
 
 
 def phrase_rows(
@@ -22,36 +85,40 @@ def phrase_rows(
 ) -> Float[Tensor, "s t"]:
     """The text rows of each subject's phrase: 1 where a token holds some of it, else 0.
 
-    Every place where the prompt says the phrase counts, as whole words, capitals or not; a phrase
-    of several subjects is the first one's where it stands first, the second one's where second.
+    Every place where the prompt says the phrase counts, as whole words, capitals or not, as far as
+    the prompt is read. Where phrases meet, as in "a red dog and a dog", the longer one has the
+    words. Subjects that share a phrase get its places in their order.
 
     Args:
         pipe: A FLUX pipeline, whose T5 reads the prompt.
         prompt: What T5 reads.
         phrases: One for each subject; with `None` no text row is its own.
-        length: Tokens of the prompt, padding included.
+        length: Tokens of the prompt, padding included (the axis t).
 
     Raises:
-        ValueError: A phrase is not in the prompt, not so often as subjects have it, or cut off; or
-            the tokenizer does not tell where in the prompt its tokens are.
+        ValueError: The prompt does not say a phrase, or only after what is read of it, or not as
+            often as subjects share it; or the tokenizer does not tell where its tokens are.
     """
-    # Learned words (textual inversion) stand in the prompt as several tokens each.
-    convert = getattr(pipe, "maybe_convert_prompt", None)
     tokenizer: Any = pipe.tokenizer_2
-    read = prompt if convert is None else convert(prompt, tokenizer)
-    spans = _token_spans(tokenizer, read, length)
+    # A learned word (textual inversion) stands in what is read as several tokens.
+    convert = getattr(pipe, "maybe_convert_prompt", lambda text, _: text)
+    read = convert(prompt, tokenizer)
+    words = [None if phrase is None else _folded(convert(phrase, tokenizer)) for phrase in phrases]
+    tokens = torch.tensor(_token_spans(tokenizer, read, length))
+    found = _find(read, {each for each in words if each is not None})
+    stop = int(tokens[:, 1].max())
+    shares, turns = Counter(words), Counter[str]()
     rows = torch.zeros(len(phrases), length)
-    for subject, places in enumerate(_places(read, phrases)):
-        for start, stop in places:
-            own = [
-                token for token, (first, end) in enumerate(spans) if first < stop and start < end
-            ]
-            rows[subject, own] = 1
-        if places and not rows[subject].any():
-            raise ValueError(
-                f"Only the first {length} tokens of the prompt are read, and the phrase "
-                f"{phrases[subject]!r} comes after them; put it further to the front."
-            )
+    for own, phrase, said in zip(rows, phrases, words, strict=True):
+        if said is None:
+            continue
+        places = [span for span in found[said] if span.stop <= stop]
+        _check(str(phrase), prompt, found[said], places, shares[said], length)
+        if shares[said] > 1:
+            places = [places[turns[said]]]
+            turns[said] += 1
+        for place in places:
+            own[(tokens[:, 0] < place.stop) & (place.start < tokens[:, 1])] = 1
     return rows
 
 
@@ -71,38 +138,49 @@ def _token_spans(tokenizer: Any, prompt: str, length: int) -> list[tuple[int, in
     ).offset_mapping
 
 
-def _places(prompt: str, phrases: Sequence[str | None]) -> list[list[tuple[int, int]]]:
-    """Where in the prompt each subject's phrase stands, as characters' first and end."""
-    sharing = Counter(_folded(phrase) for phrase in phrases if phrase is not None)
-    turns: Counter[str] = Counter()
-    places: list[list[tuple[int, int]]] = []
-    for phrase in phrases:
-        if phrase is None:
-            places.append([])
-            continue
-        said = [found.span() for found in re.finditer(_pattern(phrase), prompt, re.IGNORECASE)]
-        shared = sharing[_folded(phrase)]
-        if not said:
-            raise ValueError(
-                f"The prompt {prompt!r} does not say {phrase!r}; a subject's phrase is the words "
-                "of the prompt that name it."
-            )
-        if len(said) < shared:
-            raise ValueError(
-                f"{shared} subjects have the phrase {phrase!r}, and the prompt says it "
-                f"{len(said)} time(s); name each of them, or tell them apart."
-            )
-        turn = turns[_folded(phrase)]
-        turns[_folded(phrase)] += 1
-        places.append(said if shared == 1 else said[turn : turn + 1])
-    return places
+def _find(prompt: str, phrases: set[str]) -> dict[str, list[Span]]:
+    """Where the prompt says each phrase; longer ones first, and no word twice."""
+    taken: list[Span] = []
+    found: dict[str, list[Span]] = {}
+    for phrase in sorted(phrases, key=lambda each: (-len(each), each)):
+        said = [Span(*match.span()) for match in re.finditer(_pattern(phrase), prompt, re.I)]
+        found[phrase] = [span for span in said if not any(_meet(span, other) for other in taken)]
+        taken += found[phrase]
+    return found
 
 
-def _folded(phrase: str) -> str:
-    return " ".join(phrase.lower().split())
+def _meet(one: Span, other: Span) -> bool:
+    return one.start < other.stop and other.start < one.stop
 
 
 def _pattern(phrase: str) -> str:
-    """Its words, whole, with any blanks between them."""
-    words = r"\s+".join(map(re.escape, phrase.split()))
-    return rf"(?<!\w){words}(?!\w)"
+    """Its words, whole, with any blanks between them, however their accents are written."""
+    spellings = {unicodedata.normalize(form, phrase) for form in ("NFC", "NFD")}
+    either = "|".join(r"\s+".join(map(re.escape, each.split())) for each in sorted(spellings))
+    return rf"(?<!\w)(?:{either})(?!{WITHIN_A_WORD})"
+
+
+def _folded(phrase: str) -> str:
+    """What phrases that mean the same words have in common."""
+    return " ".join(unicodedata.normalize("NFC", phrase).lower().split())
+
+
+def _check(
+    phrase: str, prompt: str, found: Sequence[Span], read: Sequence[Span], sharing: int, length: int
+) -> None:
+    """Raises where a phrase has no places, or not as many as it needs."""
+    if not found:
+        raise ValueError(
+            f"The prompt {prompt!r} does not say {phrase!r}, or only within a longer phrase; a "
+            "subject's phrase is the words of the prompt that name it."
+        )
+    if not read:
+        raise ValueError(
+            f"Only the first {length} tokens of the prompt are read, and the phrase {phrase!r} "
+            "comes after them; put it further to the front."
+        )
+    if sharing > 1 and len(read) != sharing:
+        raise ValueError(
+            f"{sharing} subjects share the phrase {phrase!r}, and the prompt says it {len(read)} "
+            "time(s); say it once for each, or tell them apart."
+        )

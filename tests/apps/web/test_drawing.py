@@ -205,6 +205,7 @@ def test_phrases_make_both_branches_the_usual_ones_and_are_compared_apart() -> N
         {"prompt": "half a letter \ud800"},
         {"nothing \ud800": 1},
         {"prompt": "a" * 3000},
+        {"subjects": [{"picture": "", "phrase": "dog"}], "branches": "image"},
     ],
 )
 def test_what_cannot_be_made_is_refused(changes: dict[str, Any]) -> None:
@@ -224,6 +225,7 @@ def test_what_cannot_be_made_is_refused(changes: dict[str, Any]) -> None:
         {"box": [float("nan"), 0, 1, 1]},
         {"name": 3},
         {"phrase": 3},
+        {"phrase": "a" * 3000},
         {"place": "left", "box": [0, 0, 1, 1]},
         {"mask": base64.b64encode(png((600, 600))).decode()},
     ],

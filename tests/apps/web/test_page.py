@@ -186,6 +186,10 @@ def test_words_in_the_prompt_see_their_subject(page: Any, tmp_path: Path) -> Non
     page.get_by_role("button", name="Load these settings").click()
     playwright = pytest.importorskip("playwright.sync_api")
     playwright.expect(words).to_have_value("dog")
+    page.locator("#prompt:focus").wait_for()
+    words.fill("")
+    generate(page)
+    assert read_download(page, tmp_path).branches == "image"
 
 
 def test_reload_takes_up_the_job_and_cancel_stops_it(page: Any, server: Server) -> None:

@@ -104,14 +104,13 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
 
 def _recorded_branches(job: Job, adapter: ImagePromptAdapter | None) -> RecordedBranches:
     """What settings call the rows that attend; without an adapter none do."""
-    if job.branches is not None:
-        return job.branches
+    from dynaip.pipeline.flux import attended_rows
+    from dynaip.pipeline.phrases import have_phrases
+
     if adapter is None:
-        return "image"
-    if any(subject.phrase is not None for subject in job.subjects):
-        return "both"
-    double, single = adapter.branches["double"], adapter.branches["single"]
-    return double if double == single else "published"
+        return job.branches or "image"
+    rows = attended_rows(adapter, have_phrases([job.subjects]), job.branches)
+    return rows.double if rows.double == rows.single else "published"
 
 
 def _open(job: Job, adapter: ImagePromptAdapter | None, stack: contextlib.ExitStack) -> Draw:

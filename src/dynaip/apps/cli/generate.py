@@ -73,8 +73,8 @@ def generate(
     phrase: Annotated[
         list[str] | None,
         typer.Option(
-            help="Words of the prompt that name a reference; their tokens, and no others of the "
-            'prompt, see it, too. Once for each; "" for none.'
+            help="Words of the prompt that name a reference. The tokens of these words attend to "
+            'it, and no other words do. Once for each reference, "" for none.'
         ),
     ] = None,
     overlap: Annotated[

@@ -38,7 +38,12 @@ def read_subjects(
     scales = _for_each("--scale", scales, count, 1.0)
     starts = _for_each("--start", starts, count, 0.0)
     ends = _for_each("--end", ends, count, 1.0)
-    named = [phrase or None for phrase in _for_each("--phrase", phrases, count, None)]
+    if len(phrases) not in (0, count):
+        raise ValueError(
+            f"--phrase was given {len(phrases)} times for {count} reference(s); give it once for "
+            'each, "" for one that the prompt does not name.'
+        )
+    named = [phrase or None for phrase in phrases or [None] * count]
     # Subjects check this, too, but it takes seconds to make one: most slips are told at once.
     for scale in scales:
         check_scale(scale)

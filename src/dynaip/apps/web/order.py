@@ -147,6 +147,11 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
     cast = tuple(read_cast(value, limits) for value in subjects)
     phrased = any(each.subject.phrase is not None for each in cast)
     usual: Branches = "both" if phrased else "image"
+    if phrased and values.get("branches") == "image":
+        raise OrderError(
+            "With `branches` image no word sees a reference; leave that or the phrases out.",
+            "branches",
+        )
     return Order(
         prompt=prompt,
         seed=secrets.randbelow(LARGEST_SEED - n) if seed is None else seed,
@@ -188,7 +193,7 @@ def read_cast(values: Any, limits: Limits) -> Cast:
         "granularity": None if weights is None else _numbers(weights, 3, "granularity"),
         "start": _number(values, "start", 0.0, 0, 1),
         "end": _number(values, "end", 1.0, 0, 1),
-        "phrase": _text(values, "phrase").strip() or None,
+        "phrase": _read_phrase(values, limits),
     }
     try:
         subject = Subject(picture, **options)
@@ -196,6 +201,13 @@ def read_cast(values: Any, limits: Limits) -> Cast:
         raise OrderError(str(error), "subjects") from error
     name = PurePath(_text(values, "name").replace("\\", "/")).name[:100]
     return Cast(name or UNNAMED, content, subject, place)
+
+
+def _read_phrase(values: Mapping[str, Any], limits: Limits) -> str | None:
+    phrase = _text(values, "phrase").strip()
+    if len(phrase) > limits.prompt:
+        raise OrderError(f"A phrase has at most {limits.prompt} characters.", "phrase")
+    return phrase or None
 
 
 def read_file(value: Any, field: str, limits: Limits) -> bytes:

@@ -188,7 +188,7 @@ class FittedGenerator:
 
     def _renamed(self, request: Request, case: Case) -> Request:
         named = with_word(request.prompt, case.category, self.method.word)
-        return dataclasses.replace(request, prompt=named, references=())
+        return dataclasses.replace(request, prompt=named, references=(), phrases=())
 
 
 def with_word(prompt: str, category: str, word: str) -> str:

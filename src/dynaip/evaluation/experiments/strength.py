@@ -47,13 +47,12 @@ def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator
         for sweep in sweeps
     ]
     areas = [cluster_bootstrap(each, clusters, area) for each in columns]
-    first, *others = WAYS
     yield {
         "name": "areas",
         "areas": jsonable(dict(zip(WAYS, areas, strict=True))),
-        f"{first}_less": {
-            other: tested(compare(columns[0], each, clusters, area))
-            for other, each in zip(others, columns[1:], strict=True)
+        "image_less": {
+            way: tested(compare(columns[0], each, clusters, area))
+            for way, each in list(zip(WAYS, columns, strict=True))[1:]
         },
     }
 

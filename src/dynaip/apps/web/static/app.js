@@ -162,7 +162,7 @@ function subjectFields(subject) {
   };
 }
 
-// Words that see a reference are rows of the text branch.
+// With "image rows" and words, those words see a reference, too: of the text rows no others.
 function readBranches() {
   const chosen = document.querySelector("[name=branches]:checked").value;
   return chosen === "image" && state.subjects.some(({ phrase }) => phrase) ? "both" : chosen;
@@ -264,7 +264,9 @@ const NAMED = ["prompt", "steps", "guidance", "seed", "width", "height", "overla
 async function loadSettings({ key, settings }) {
   for (const name of NAMED) find(name).value = settings[name];
   find("number").value = 1;
-  document.querySelector(`[name=branches][value=${settings.branches}]`).checked = true;
+  const named = settings.subjects.some(({ phrase }) => phrase);
+  const chosen = named && settings.branches === "both" ? "image" : settings.branches;
+  document.querySelector(`[name=branches][value=${chosen}]`).checked = true;
   const { references } = await call("GET", `/api/pictures/${key}/references`).catch((error) => {
     if (error.status !== 404) throw error;
     throw new Error("The server keeps the last pictures only, and has forgotten these references: add them again.");

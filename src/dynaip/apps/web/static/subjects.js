@@ -72,7 +72,7 @@ function phraseField(subject) {
   return element("div", {},
     element("label", {}, "Its words in the prompt ", input),
     element("p", { className: "hint" },
-      "Such as \u201ctoy\u201d: with DDS on, these words see the reference, too, so that it also says what the thing is."));
+      "Such as \u201ctoy\u201d. They see the reference, beside the image rows, and no other words do: meant for what the thing is, where the prompt leaves that open."));
 }
 
 // What is read aloud for the card and its controls: `data-label` with the subject's name for %.
