@@ -49,8 +49,8 @@ class Subject:
         start: Share of the denoising steps that run before it comes in.
         end: Share of the steps after which it is gone.
         phrase: Words of the prompt that name it. Where the prompt's rows see references (see
-            `branches` of `PersonalPipeline.__call__`), those of its phrase alone see this one; of
-            the subjects of a call, one without a phrase is then seen by none of them.
+            `branches` of `PersonalPipeline.__call__`), those of its phrase alone see this one; and
+            where another subject of the picture has a phrase and this one has none, no row does.
 
     Raises:
         ValueError: A `scale` is negative or not finite, `granularity` is not three non-negative

@@ -31,3 +31,4 @@ def test_the_examples_can_be_drawn() -> None:
         for subject in example["subjects"]:
             assert set(subject["toy"]) - {"glyph"} <= set(FACTORS)
             draw(subject["toy"])
+            assert subject.get("phrase", "") in example["prompt"]

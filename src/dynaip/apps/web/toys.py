@@ -56,10 +56,10 @@ def examples() -> list[dict[str, Any]]:
             "subjects": [{**dog, "box": [0, 0, 0.5, 1]}, {**mug, "box": [0.5, 0, 1, 1]}],
         },
         {
-            "title": "DDS on and off",
-            "prompt": "a robot jumps in the snow",
+            "title": "DDS on, off, and own words",
+            "prompt": "a toy jumps in the snow",
             "seed": 3,
-            "subjects": [robot],
+            "subjects": [{**robot, "phrase": "toy"}],
             "compare": "branches",
         },
         {

@@ -292,8 +292,8 @@ async function runExample(example) {
   find("seed").value = example.seed;
   find("number").value = 1;
   document.querySelector("[name=branches][value=image]").checked = true;
-  for (const { name, toy, box } of example.subjects) {
-    await addSubject(name, await drawToy(toy), { place: box ? boxed(box) : anywhere() });
+  for (const { name, toy, box, phrase = "" } of example.subjects) {
+    await addSubject(name, await drawToy(toy), { place: box ? boxed(box) : anywhere(), phrase });
   }
   await submit(example.compare ?? null);
 }
