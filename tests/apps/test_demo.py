@@ -48,6 +48,24 @@ def test_a_sheet_is_made_again_longer_or_shorter(cli: Any, model: Path, tmp_path
     assert (result.code, "3.png is there already" in result.err) == (2, True)
 
 
+def test_the_references_are_there_before_the_sheet(
+    cli: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who stops the drawing can play with them, and begin it again."""
+
+    def stop(*_: Any) -> None:
+        raise ValueError("stopped")
+
+    call = ("demo", "--model", model, "--out", tmp_path, "--subjects", 2, "--steps", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("dynaip.apps.cli.demo._draw", stop)
+        assert "stopped" in cli(*call).err
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")}
+    assert written == {"demo.json", "references/1.png", "references/2.png"}
+    assert cli(*call).code == 0
+    assert (tmp_path / "demo.png").is_file()
+
+
 def test_cases_are_held_out_fixed_and_name_no_looks() -> None:
     cases, again = draw_cases(4, 0), draw_cases(4, 0)
     assert [case.prompt for case in cases] == [case.prompt for case in again]

@@ -117,14 +117,16 @@ def test_places_and_times_are_used_and_kept(
 def test_phrases_are_used_and_kept(
     cli: Any, arguments: list[object], reference: Path, tmp_path: Path
 ) -> None:
-    call = [*arguments, "--reference", reference, "--prompt", "two red dogs", "--seed", 1, "--json"]
+    call = [*arguments, "--reference", reference, "--prompt", "two red dogs", "--seed", 1]
     phrased = [*call, "--phrase", "Dogs", "--phrase", ""]
-    rows = [json.loads(cli(*each).out)[0] for each in (call, phrased)]
+    rows = [json.loads(cli(*each, "--json").out)[0] for each in (call, phrased)]
     assert [row["branches"] for row in rows] == ["image", "both"]
     told = [[subject["phrase"] for subject in row["subjects"]] for row in rows]
     assert told == [[None, None], ["Dogs", None]]
     pictures = [np.asarray(Image.open(row["path"])) for row in rows]
     assert (pictures[0] != pictures[1]).any()
+    tables = [cli(*each).out for each in (call, phrased)]
+    assert ["Dogs" in table for table in tables] == [False, True]
 
 
 def test_subjects_with_their_places(cli: Any, model: Path, reference: Path, tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_without_a_reference_it_is_the_base(cli: Any, model: Path, tmp_path: Pat
         (["--start", "1"], "0 <= start < end <= 1"),
         (["--phrase", "cat"], "does not say 'cat'"),
         (["--phrase", " "], "A phrase is words of the prompt"),
-        (["--phrase", "dog", "--phrase", "a"], "given 2 times for 1 reference"),
+        (["--phrase", "dog", "--phrase", "a"], "given 2 time(s) for 1 reference"),
         (["--phrase", "dog", "--branches", "image"], "with branches 'image'"),
         (["--overlap", "most"], "sum, normalise or priority"),
         (["--reference", "nowhere.png"], "no picture file"),

@@ -75,7 +75,7 @@ def test_subjects_of_one_name_take_turns(words: Any) -> None:
 
 def test_where_phrases_meet_the_longer_one_has_the_words(words: Any) -> None:
     assert found(words, "a red dog on a dog", "dog", "red dog") == [[5], [1, 2]]
-    with pytest.raises(ValueError, match="does not say 'dog', or only within a longer phrase"):
+    with pytest.raises(ValueError, match="says 'dog' only within another subject's phrase"):
         found(words, "a red dog", "dog", "red dog")
 
 
@@ -266,7 +266,7 @@ def test_encoded_for_one_prompt(personal: Any) -> None:
     )
     with pytest.raises(ValueError, match="same max_sequence_length"):
         draw(personal, subjects=short)
-    with pytest.raises(ValueError, match="looked up in the prompt; give `encode` that"):
+    with pytest.raises(ValueError, match="looked up in the prompt; give `encode` that as `prompt`"):
         personal.encode(subjects, (8, 8))
 
 

@@ -61,6 +61,5 @@ def check_phrase(phrase: object) -> None:
     """
     if phrase is not None and not (isinstance(phrase, str) and phrase.strip()):
         raise ValueError(
-            f"A phrase is words of the prompt that name the subject; got {phrase!r}: give some, "
-            "or leave it out."
+            f"A phrase is words of the prompt that name the subject, or None; got {phrase!r}."
         )

@@ -282,7 +282,9 @@ class PersonalPipeline:
         if not have_phrases([subjects]):
             return made
         if prompt is None:
-            raise ValueError("A subject's phrase is looked up in the prompt; give `encode` that.")
+            raise ValueError(
+                "A subject's phrase is looked up in the prompt; give `encode` that as `prompt`."
+            )
         length = {"max_sequence_length": max_sequence_length}
         masks = text_masks(self.pipe, [subjects], [prompt], with_sizes(self.pipe, length))
         return made._replace(prompt=made.prompt.with_text_mask(masks), words=prompt)

@@ -113,7 +113,10 @@ def phrase_rows(
         if said is None:
             continue
         places = [span for span in found[said] if span.stop <= stop]
-        _check(str(phrase), prompt, found[said], places, shares[said], length)
+        if not found[said]:
+            covered = re.search(_pattern(said), read, re.I) is not None
+            raise ValueError(_missing(str(phrase), prompt, covered))
+        _check(str(phrase), places, shares[said], length)
         if shares[said] > 1:
             places = [places[turns[said]]]
             turns[said] += 1
@@ -165,15 +168,21 @@ def _folded(phrase: str) -> str:
     return " ".join(unicodedata.normalize("NFC", phrase).lower().split())
 
 
-def _check(
-    phrase: str, prompt: str, found: Sequence[Span], read: Sequence[Span], sharing: int, length: int
-) -> None:
-    """Raises where a phrase has no places, or not as many as it needs."""
-    if not found:
-        raise ValueError(
-            f"The prompt {prompt!r} does not say {phrase!r}, or only within a longer phrase; a "
-            "subject's phrase is the words of the prompt that name it."
+def _missing(phrase: str, prompt: str, covered: bool) -> str:
+    """What is told of a phrase without a place."""
+    if covered:
+        return (
+            f"The prompt {prompt!r} says {phrase!r} only within another subject's phrase; say it "
+            "once more, or give this subject other words."
         )
+    return (
+        f"The prompt {prompt!r} does not say {phrase!r}; a subject's phrase is whole words of the "
+        "prompt that name it."
+    )
+
+
+def _check(phrase: str, read: Sequence[Span], sharing: int, length: int) -> None:
+    """Raises where a phrase has no places that are read, or not as many as it needs."""
     if not read:
         raise ValueError(
             f"Only the first {length} tokens of the prompt are read, and the phrase {phrase!r} "

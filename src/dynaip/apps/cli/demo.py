@@ -75,6 +75,9 @@ def demo(
     adapter = load_adapter(adapter_location(None, model))
     pipe = load_model(model)
     cases = draw_cases(subjects, seed)
+    settings = {"steps": steps, "guidance": guidance}
+    # The references first: they are there to play with, also where the sheet is not waited for.
+    _write_references(out, cases, settings)
     with adapter.to(pipe.device, pipe.dtype).attach(pipe) as personal:
         columns, coefficients = _draw(personal, cases, steps, guidance)
     titles = ("reference", *(column.name for column in COLUMNS))
@@ -83,7 +86,7 @@ def demo(
         for case, pictures in zip(cases, zip(*columns, strict=True), strict=True)
     ]
     sheet = contact_sheet(titles, rows)
-    path = _write(out, sheet, cases, coefficients, {"steps": steps, "guidance": guidance})
+    path = _write_sheet(out, sheet, cases, coefficients, settings)
     _report(path, cases, coefficients)
 
 
@@ -143,30 +146,49 @@ def _draw(
     return columns, coefficients
 
 
-def _write(
+def _write_references(out: Path, cases: Sequence[Case], settings: dict[str, Any]) -> None:
+    """Writes the references as files to play with, and that they are ours."""
+    from dynaip.pipeline.provenance import write_png
+
+    facts, _, *references = _files(out, len(cases))
+    _write_facts(facts, cases, [None] * len(cases), settings)
+    for case, reference in zip(cases, references, strict=True):
+        write_png(case.reference, reference)
+
+
+def _write_sheet(
     out: Path,
     sheet: Image.Image,
     cases: Sequence[Case],
     coefficients: Tensor,
     settings: dict[str, Any],
 ) -> Path:
-    """Writes the sheet, what is on it, and the references as files to play with."""
-    from dynaip.pipeline.provenance import installed_versions, write_png, write_whole
+    """Writes the sheet, and what is on it."""
+    from dynaip.pipeline.provenance import write_png
+
+    facts, path, *_ = _files(out, len(cases))
+    _write_facts(facts, cases, coefficients.tolist(), settings)
+    write_png(sheet, path, generated=True)
+    return path
+
+
+def _write_facts(
+    path: Path,
+    cases: Sequence[Case],
+    coefficients: Sequence[Sequence[float] | None],
+    settings: dict[str, Any],
+) -> None:
+    """Writes what the sheet shows; without coefficients before it is drawn."""
+    from dynaip.pipeline.provenance import installed_versions, write_whole
 
     rows = [
         {"prompt": case.prompt, "seed": case.seed, "router": weights, "spec": case.spec}
-        for case, weights in zip(cases, coefficients.tolist(), strict=True)
+        for case, weights in zip(cases, coefficients, strict=True)
     ]
-    settings = {**settings, "versions": installed_versions()}
+    told = {**settings, "versions": installed_versions()}
     # Those of a longer sheet are still there.
-    settings["references"] = max(len(cases), _count_before(out) or 0)
-    text = json.dumps({**settings, "rows": rows}, indent=2)
-    facts, path, *references = _files(out, len(cases))
-    write_whole(facts, text.encode() + b"\n")
-    for case, reference in zip(cases, references, strict=True):
-        write_png(case.reference, reference)
-    write_png(sheet, path, generated=True)
-    return path
+    told["references"] = max(len(cases), _count_before(path.parent) or 0)
+    write_whole(path, json.dumps({**told, "rows": rows}, indent=2).encode() + b"\n")
 
 
 def _files(out: Path, rows: int) -> list[Path]:

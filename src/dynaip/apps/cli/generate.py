@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dynaip.adapter.choices import LEVELS, OVERLAPS
@@ -74,7 +75,8 @@ def generate(
         list[str] | None,
         typer.Option(
             help="Words of the prompt that name a reference. The tokens of these words attend to "
-            'it, and no other words do. Once for each reference, "" for none.'
+            'it, and no other words do. Once for each reference, "" for none; not with --branches '
+            "image."
         ),
     ] = None,
     overlap: Annotated[
@@ -180,8 +182,11 @@ def _report(made: Sequence[tuple[Path, Settings]]) -> None:
     subjects = made[0][1].subjects
     if not subjects or len(subjects[0].coefficients) != len(LEVELS):
         return
-    table = Table("reference", "weights", *LEVELS, box=None)
+    phrased = any(subject.phrase is not None for subject in subjects)
+    table = Table("reference", *(["phrase"] if phrased else []), "weights", *LEVELS, box=None)
     for subject in subjects:
         source = "router" if subject.granularity is None else "by hand"
-        table.add_row(subject.name, source, *(f"{value:.2f}" for value in subject.coefficients))
+        named = [escape(subject.phrase or "")] if phrased else []
+        weights = (f"{value:.2f}" for value in subject.coefficients)
+        table.add_row(escape(subject.name), *named, source, *weights)
     console.print(table)

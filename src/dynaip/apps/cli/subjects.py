@@ -40,8 +40,8 @@ def read_subjects(
     ends = _for_each("--end", ends, count, 1.0)
     if len(phrases) not in (0, count):
         raise ValueError(
-            f"--phrase was given {len(phrases)} times for {count} reference(s); give it once for "
-            'each, "" for one that the prompt does not name.'
+            f"--phrase was given {len(phrases)} time(s) for {count} reference(s); give it once for "
+            'each, in their order, "" for one that the prompt does not name.'
         )
     named = [phrase or None for phrase in phrases or [None] * count]
     # Subjects check this, too, but it takes seconds to make one: most slips are told at once.

@@ -70,9 +70,9 @@ function phraseField(subject) {
   });
   input.addEventListener("change", () => { input.value = subject.phrase = input.value.trim(); });
   return element("div", {},
-    element("label", {}, "Its words in the prompt ", input),
+    element("div", { className: "grid" }, element("label", {}, "Its words in the prompt ", input)),
     element("p", { className: "hint" },
-      "Such as \u201ctoy\u201d. They see the reference, beside the image rows, and no other words do: meant for what the thing is, where the prompt leaves that open."));
+      "Such as \u201ctoy\u201d: these words of the prompt see the reference, and no others do. Meant for prompts that leave open what the thing is."));
 }
 
 // What is read aloud for the card and its controls: `data-label` with the subject's name for %.
