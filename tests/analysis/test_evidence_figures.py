@@ -82,16 +82,20 @@ class TestTradeOff:
         assert len({(line.get_marker(), to_hex(line.get_color())) for line in lines}) == 20
 
 
-def test_each_branch_is_a_line_from_the_base_along_lambda() -> None:
-    values = {"image": [(0.3, 0.95), (0.5, 0.9)], "both": [(0.4, 0.8), (0.6, 0.6)]}
+def test_each_way_is_a_line_from_the_base_along_lambda() -> None:
+    values = {
+        "image": [(0.3, 0.95), (0.5, 0.9)],
+        "both": [(0.4, 0.8), (0.6, 0.6)],
+        "own words": [(0.35, 0.85), (0.55, 0.7)],
+    }
     rows = [way("base", 0.0, 1.0)] + [
-        way(f"{branches} {scale:g}", *at, variant="full", branches=branches, scale=scale)
-        for branches, line in values.items()
+        way(f"{name}, {scale:g}", *at, variant="full", scale=scale)
+        for name, line in values.items()
         for at, scale in zip(line, (0.5, 1.25), strict=True)
     ]
     (ax,) = drawn("strength", "strength", rows).axes
     lines, labels = ax.get_legend_handles_labels()
-    assert labels == ["image rows (DDS)", "both branches"]
+    assert labels == ["image rows (DDS)", "both branches", "image rows and own words"]
     for line, shown in zip(lines, values.values(), strict=True):
         assert line.get_xydata().tolist() == [[0, 1], *map(list, shown)]
     numbers = {(text.xy, text.get_text()) for text in ax.texts}
@@ -100,6 +104,8 @@ def test_each_branch_is_a_line_from_the_base_along_lambda() -> None:
         *((half, "0.5") for half, _ in values.values()),
         *((more, "1.25") for _, more in values.values()),
     }
+    (fewer,) = drawn("strength", "strength", rows[:5]).axes
+    assert fewer.get_legend_handles_labels()[1] == labels[:2]
 
 
 def test_a_matrix_has_outputs_down_and_inputs_across() -> None:

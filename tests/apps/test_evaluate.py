@@ -164,11 +164,13 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
     result = cli("evaluate", "experiment", "table", *chosen, *sizes)
     assert result.code == 0, result.err
     rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
-    assert [row["name"] for row in rows] == [*SINGLE, "base", "image", "both", "samples"]
+    ways = [row["name"] for row in rows[len(SINGLE) + 1 : -1]]
+    assert [row["name"] for row in rows] == [*SINGLE, "base", *ways, "samples"]
+    assert ways == ["image", "both", "own words"]
     assert all(row["experiment"] == "table" and row["base"] and row["probe"] for row in rows)
-    assert all(row["adapter"] for row in rows[-3:-1])
-    assert rows[-4]["retention"][0] in (1, None)
-    assert len(list(tmp_path.rglob("*.png"))) == 9
+    assert all(row["adapter"] for row in rows[-4:-1])
+    assert rows[-5]["retention"][0] in (1, None)
+    assert len(list(tmp_path.rglob("*.png"))) == 3 * (1 + len(ways))
     result = cli("evaluate", "evidence", "--rows", tmp_path, "--out", tmp_path / "page")
     assert result.code == 0, result.err
     assert "full: both" in (tmp_path / "page" / "tables.md").read_text()
