@@ -313,6 +313,16 @@ def test_rows_are_those_of_the_publisher_unless_asked(pipe: FluxPipeline, tmp_pa
     np.testing.assert_array_equal(published_rows, again)
 
 
+def test_a_phrase_chooses_among_the_publishers_rows(pipe: FluxPipeline, tmp_path: Path) -> None:
+    adapter, encoder = weights("InstantX", tmp_path), tower("InstantX")
+    with adapter.attach(pipe, image_encoder=encoder) as personal:
+        free, phrased = (
+            draw(personal, subjects=[Subject(RED, phrase=phrase)]) for phrase in (None, "dog")
+        )
+        assert personal.attachment.branches == BlockBranches(double="image", single="both")
+    assert abs(free - phrased).max() > SEEN
+
+
 def test_what_xlabs_weights_lack_is_refused(pipe: FluxPipeline, tmp_path: Path) -> None:
     """They have no text rows, and no single blocks."""
     adapter, encoder = weights("XLabs", tmp_path), tower("XLabs")
@@ -324,6 +334,8 @@ def test_what_xlabs_weights_lack_is_refused(pipe: FluxPipeline, tmp_path: Path) 
         for branches in ("text", "both"):
             with pytest.raises(ValueError, match="use branches 'image'"):
                 draw(personal, subjects=[Subject(RED)], branches=branches)
+        with pytest.raises(ValueError, match="leave the subjects' phrases out"):
+            draw(personal, subjects=[Subject(RED, phrase="dog")])
         for scale in ([1, 1, 1, 1], {"single": 0}):
             with pytest.raises(ValueError, match="0 single"):
                 draw(personal, subjects=[Subject(RED, scale=scale)])
