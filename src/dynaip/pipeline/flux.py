@@ -427,7 +427,7 @@ class PersonalPipeline:
         several = isinstance(given, Sequence) and not isinstance(given, str)
         each = cast(Sequence[Reference | Subject], given) if several else [given]
         subjects = [s if isinstance(s, Subject) else Subject(cast(Reference, s)) for s in each]
-        if any(subject.phrase is not None for subject in subjects):
+        if have_phrases([subjects]):
             raise ValueError(
                 "A phrase is words of the prompt, which the unconditional pass does not see; leave "
                 "it out of negative_ip_adapter_image."

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from dynaip.adapter.attention import OVERLAPS, Overlap
 from dynaip.adapter.config import BRANCHES, Branches
 from dynaip.pictures import decode_picture, square
+from dynaip.pipeline.phrases import have_phrases
 from dynaip.pipeline.placing import PLACES, write_box
 from dynaip.pipeline.provenance import PAINTED
 from dynaip.pipeline.subject import Subject
@@ -145,7 +146,7 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
     n = _whole(values, "n", 1, 1, limits.pictures)
     seed = _whole(values, "seed", None, 0, LARGEST_SEED - n)
     cast = tuple(read_cast(value, limits) for value in subjects)
-    phrased = any(each.subject.phrase is not None for each in cast)
+    phrased = have_phrases([[each.subject for each in cast]])
     usual: Branches = "both" if phrased else "image"
     if phrased and values.get("branches") == "image":
         raise OrderError(

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from dynaip.apps.web.order import Order, OrderError
+from dynaip.pipeline.phrases import have_phrases
 
 THIRD = 1 / 3
 OWN_WORDS = "own words (image rows and phrases)"
@@ -70,7 +71,7 @@ def _by_branches(order: Order) -> tuple[Take, ...]:
         Take(dataclasses.replace(plain, branches="image"), "DDS on (image rows)"),
         Take(dataclasses.replace(plain, branches="both"), "DDS off (both)"),
     )
-    if all(each.subject.phrase is None for each in order.cast):
+    if not have_phrases([[each.subject for each in order.cast]]):
         return takes
     return (*takes, Take(dataclasses.replace(order, branches="both"), OWN_WORDS))
 

@@ -163,7 +163,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
             alone = {way: _alone(laboratory, finder, groups, put(way), yardstick) for way in ways}
             method: dict[str, Columns] = {}
             for name, use in USES.items():
-                way = put(use)
+                way, apart = put(use), alone[dataclasses.replace(use, overlap="sum")]
                 together = _seen(laboratory, finder, groups, way, yardstick)
                 kinds = _outcomes(together, yardstick)
                 row: Row = {
@@ -176,9 +176,7 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
                     "outcomes": {
                         kind: float(columns[:, 0].mean()) for kind, columns in kinds.items()
                     },
-                    **_measures(
-                        together, alone[dataclasses.replace(use, overlap="sum")], yardstick
-                    ),
+                    **_measures(together, apart, yardstick),
                 }
                 if method:
                     row["against_method"] = ratio_differences(kinds, method, together.clusters)
