@@ -94,6 +94,7 @@ def test_the_base_answers_by_itself(cli: Cli, model: Path, manifest: Path, tmp_p
         ("--overlap", "sum"),
         ("--scale", 0),
         ("--no-boxes",),
+        ("--image-guidance", 3),
     ],
 )
 def test_the_base_is_told_nothing_of_references(

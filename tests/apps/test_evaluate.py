@@ -106,6 +106,8 @@ def test_figures_of_a_model_with_its_adapter(
     for group, use in WAYS.items():
         assert told[group] == (use.branches, use.own_words)
     assert told["base"] == (None, None)
+    held = {row["group"] for row in rows if row["target"] is not None}
+    assert {group for group in WAYS if group in held} == {group for group in WAYS if "DDS" in group}
     assert {row["group"] for row in rows} == {
         "autoencoder",
         "probe",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,33 @@ def test_phrases_are_used_and_kept(
     assert (pictures[0] != pictures[1]).any()
     tables = [cli(*each).out for each in (call, phrased)]
     assert ["Dogs" in table for table in tables] == [False, True]
+
+
+def test_image_guidance_is_used_and_kept(cli: Any, arguments: list[object], tmp_path: Path) -> None:
+    call = [*arguments, "--prompt", "a red dog", "--seed", 1, "--json"]
+    rows = [json.loads(cli(*call, *more).out)[0] for more in ([], ["--image-guidance", 3])]
+    assert [row["image_guidance"] for row in rows] == [1, 3]
+    pictures = [np.asarray(Image.open(row["path"])) for row in rows]
+    assert (pictures[0] != pictures[1]).any()
+    beside = ["--model", arguments[2], "--reference", tmp_path]
+    again = cli("run", rows[1]["path"], *beside, "--out", tmp_path / "again")
+    assert "pixel for pixel the same" in again.out, again.err
+    assert "Image guidance: 3.0" in Image.open(rows[1]["path"]).info["parameters"]
+
+
+def test_guidance_is_the_models_own(
+    cli: Any, arguments: list[object], model: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(model, own)
+    told = "---\ninference: {parameters: {guidance_scale: 2}}\n---\n"
+    (own / "README.md").write_text(told)
+    call = ["--prompt", "a dog", "--seed", 1, "--json"]
+    rows = [
+        json.loads(cli(*arguments, *call, *more).out)[0]
+        for more in ([], ["--model", own], ["--model", own, "--guidance", 0])
+    ]
+    assert [row["guidance"] for row in rows] == [3.5, 2, 0]
 
 
 def test_subjects_with_their_places(cli: Any, model: Path, reference: Path, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def made(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         0.7,
         "--start",
         0.5,
+        "--image-guidance",
+        2,
         "--out",
         folder / "a.png",
     ]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
-from diffusers import FluxKontextPipeline
+from diffusers import FluxImg2ImgPipeline, FluxKontextPipeline
 from PIL import Image
 
-from dynaip.pipeline.arguments import default_arguments, is_guided, token_grid, with_sizes
+from dynaip.pipeline.arguments import (
+    default_arguments,
+    default_guidance,
+    is_guided,
+    token_grid,
+    with_defaults,
+)
+from dynaip.pipeline.flux import load
 from dynaip.pipeline.subject import Subject
 
 RED = Image.new("RGB", (20, 10), "red")
@@ -34,8 +42,52 @@ def test_sizes_are_the_models(pipe: Any, kontext: Any) -> None:
     sizes = {"height": tiny.SIZE, "width": tiny.SIZE, "max_sequence_length": 12}
     assert default_arguments(pipe) == sizes
     assert default_arguments(kontext) == {**sizes, "max_area": tiny.SIZE**2}
-    given = with_sizes(pipe, {"height": 16, "width": None, "generator": None})
+    given = with_defaults(pipe, {"height": 16, "width": None, "generator": None})
     assert given == {**sizes, "height": 16}
+
+
+CARD = "---\nlicense: apache-2.0\n{}---\n# A model\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "guidance"),
+    [
+        ("", None),
+        ("inference: false\n", None),
+        ("inference:\n  parameters:\n    steps: 3\n", None),
+        ("inference:\n  parameters:\n    guidance_scale: 2\n", 2),
+    ],
+)
+def test_guidance_is_the_cards(
+    told: str, guidance: float | None, pipe: Any, tmp_path: Path
+) -> None:
+    """Of the pipeline that is loaded, and of others made out of it."""
+    pipe.save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_text(CARD.format(told))
+    loaded = load(tmp_path)
+    assert default_arguments(loaded).get("guidance_scale") == guidance
+    assert default_guidance(loaded) == (guidance or 3.5)
+    assert default_guidance(FluxImg2ImgPipeline.from_pipe(loaded)) == (guidance or 7)
+    assert with_defaults(loaded, {"guidance_scale": 4})["guidance_scale"] == 4
+
+
+def test_without_a_card_it_is_diffusers_own(
+    pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text(
+        CARD.format("inference: {parameters: {guidance_scale: 9}}\n")
+    )
+    assert default_guidance(pipe) == 3.5
+
+
+def test_a_guidance_that_is_no_number(pipe: Any, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_text(
+        CARD.format("inference: {parameters: {guidance_scale: much}}\n")
+    )
+    with pytest.raises(ValueError, match=r"guidance_scale of .*README.md is 'much'; make it a"):
+        default_arguments(load(tmp_path))
 
 
 def test_without_a_size_there_is_no_grid(pipe: Any) -> None:
@@ -64,7 +116,7 @@ def test_the_grid_is_that_of_the_pass(
             generator = torch.Generator().manual_seed(0)
             personal("a dog", subjects=subjects, output_type="latent", generator=generator, **call)
         hook.remove()
-    grid = token_grid(pipe, with_sizes(pipe, {"height": height, "width": width}))
+    grid = token_grid(pipe, with_defaults(pipe, {"height": height, "width": width}))
     assert grid is not None
     assert grid[0] != grid[1]
     changed = (rows[1] - rows[0]).abs().amax((0, 2))[: grid[0] * grid[1]].reshape(grid) > 0

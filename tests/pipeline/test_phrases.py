@@ -285,7 +285,7 @@ def test_what_has_no_words_is_refused(personal: Any) -> None:
         draw(personal, None, subjects=subjects, **embedded)
     with pytest.raises(ValueError, match="regional prompts do not go together"):
         draw(personal, subjects=subjects, regional_prompts=["a dog"], regional_masks=["left"])
-    with pytest.raises(ValueError, match="the unconditional pass does not see"):
+    with pytest.raises(ValueError, match="leave it out of negative_ip_adapter_image"):
         draw(
             personal,
             negative_prompt="a mug",

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 # Where CP cannot be measured, what it would rest on first.
 STAND_INS = ("cp", "cp_coarse")
-# The ways whose lambda is swept, and what a legend calls them.
+# The ways that are swept, what a legend calls them, and what is swept.
 SWEPT = {
-    "image": "image rows (DDS)",
-    "both": "both branches",
-    "own words": "image rows and own words",
+    "image": ("image rows (DDS)", "scale"),
+    "both": ("both branches", "scale"),
+    "own words": ("image rows and own words", "scale"),
+    "guided": ("image rows, image guidance", "image_guidance"),
+    "both guided": ("both branches, image guidance", "image_guidance"),
 }
 
 
@@ -101,7 +103,7 @@ def _trade_off(rows: Sequence[Row]) -> Figure | None:
 
 
 def _frontier(rows: Sequence[Row]) -> Figure | None:
-    """CP and PF along lambda: one line for each way, from the base on."""
+    """CP and PF along lambda or image guidance: one line for each way, from the base on."""
     measured = [row for row in rows if "cp" in row and row["retention"][0] is not None]
     measure = _preserved(measured)
     if not measured or measure is None:
@@ -109,7 +111,7 @@ def _frontier(rows: Sequence[Row]) -> Figure | None:
     base = [row for row in measured if "variant" not in row]
     figure = blank_figure(6.0, 4.6)
     ax = figure.subplots()
-    for index, (way, label) in enumerate(SWEPT.items()):
+    for index, (way, (label, number)) in enumerate(SWEPT.items()):
         swept = [row for row in measured if row["name"].startswith(f"{way}, ")]
         if not swept:
             continue
@@ -128,10 +130,15 @@ def _frontier(rows: Sequence[Row]) -> Figure | None:
             )
         for at in sorted({0, min(1, len(line) - 1), len(line) - 1}):
             row, left, up = line[at], x[at], y[at]
-            text = f"{row['scale']:g}" if "scale" in row else "0"
+            text = f"{row[number]:g}" if number in row else "0"
             ax.annotate(text, (left, up), textcoords="offset points", xytext=(4, 4), fontsize=7)
     _name_axes(ax, measure)
-    ax.legend(frameon=False, title="the numbers are lambda", fontsize=8, title_fontsize=8)
+    ax.legend(
+        frameon=False,
+        title="the numbers are lambda or image guidance",
+        fontsize=8,
+        title_fontsize=8,
+    )
     return figure
 
 

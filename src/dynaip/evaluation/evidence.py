@@ -41,7 +41,10 @@ bootstrap gives an interval without width: the truth may still be 3/n away.
   name all, so it is compared between ways with the same prompts only.
 - **Image rows** are the picture's own tokens in the joint attention, **text rows** the prompt's.
   *image* is Dynamic Decoupling (DDS), *both* is without it, *text* the prompt's rows alone.
-  **Lambda** is the weight of the reference's attention.
+  *own words* is image rows and, of the text rows, those of the words that name the subject.
+  **Lambda** is the weight of the reference's attention. *guided* is image rows with **image
+  guidance**, 3 where no number is given: a second pass in each step without the reference, and so
+  many times the way from that to the pass with it.
 - **B0 to B7** are systems of known worth: B0 a copy of the reference's picture, B1 the prompt drawn
   with any subject, B2 the right picture, B3 the same blurred, B4 the same in the reference's pose
   and light, B6 a wrong subject, B7 none.

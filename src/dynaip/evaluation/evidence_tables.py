@@ -241,7 +241,9 @@ def _strength(rows: Sequence[Row]) -> list[Table]:
                 f"{'; '.join(less)} (sign-flip tests, each by itself). A frontier takes the best "
                 "of its points, luck included: areas lie rather too high."
             )
-    return measure_tables("Decoupling against lambda (Section 4.1)", rows, notes)
+    return measure_tables(
+        "Decoupling against lambda, and image guidance (Section 4.1)", rows, notes
+    )
 
 
 def _granularity(rows: Sequence[Row]) -> list[Table]:

@@ -66,6 +66,7 @@ class Use:
         granularity: Weights of the levels; nothing lets the router decide.
         overlap: Where subjects meet.
         own_words: Whether text rows see a subject only where the request's phrase names it.
+        image_guidance: How far from the prompt's picture to the reference's; 1 is a single pass.
     """
 
     branches: Branches = "image"
@@ -73,6 +74,7 @@ class Use:
     granularity: tuple[float, float, float] | None = None
     overlap: Overlap = "sum"
     own_words: bool = False
+    image_guidance: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuses words that could not see a reference.
@@ -85,6 +87,7 @@ class Use:
 
 
 OWN_WORDS = Use(branches="both", own_words=True)
+GUIDED = Use(image_guidance=3.0)
 
 
 @runtime_checkable
@@ -125,9 +128,8 @@ class FluxGenerator:
     ) -> UInt8[np.ndarray, "b y x 3"]:
         pictures = pipe(
             [request.prompt for request in requests],
-            **default_arguments(self.pipe),
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
+            **default_arguments(self.pipe)
+            | {"num_inference_steps": self.steps, "guidance_scale": self.guidance},
             generator=[torch.Generator().manual_seed(request.seed) for request in requests],
             output_type="np",
             **arguments,
@@ -168,6 +170,7 @@ class PersonalGenerator(FluxGenerator):
             subjects=[self._subjects(request) for request in requests],
             branches=self.use.branches,
             overlap=self.use.overlap,
+            image_guidance_scale=self.use.image_guidance,
         )
 
     def _subjects(self, request: Request) -> list[Subject]:

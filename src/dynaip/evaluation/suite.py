@@ -11,7 +11,7 @@ from torch import nn
 
 from dynaip.evaluation.calibration import strange_figure
 from dynaip.evaluation.figures import Figure
-from dynaip.evaluation.generation import OWN_WORDS, Generator, Use, make_pictures
+from dynaip.evaluation.generation import GUIDED, OWN_WORDS, Generator, Use, make_pictures
 from dynaip.evaluation.miniature import (
     Trial,
     adapter_figures,
@@ -26,9 +26,10 @@ from dynaip.evaluation.miniature import (
 )
 from dynaip.evaluation.probe import Probe
 
-# The first way is the paper's, and the one held to targets.
+# The first way is the paper's.
 WAYS = {
     "adapter, image rows (DDS)": Use(),
+    "adapter, image rows (DDS), image guidance 3": GUIDED,
     "adapter, image and text rows": Use(branches="both"),
     "adapter, image rows and own words": OWN_WORDS,
 }
@@ -40,8 +41,8 @@ class Systems:
 
     Attributes:
         base: The base by itself.
-        adapters: The adapter by name of the group, in its ways of being used; the first is the one
-            that targets are set for.
+        adapters: The adapter by name of the group, in its ways of being used; targets are set for
+            those whose name says DDS.
         reference_size: Side of the references in pixels.
     """
 
@@ -102,11 +103,11 @@ class Suite:
         stage = "base, the adapter's prompts"
         without = read(self.probe, trials, self._make(stage, systems.base, trials))
         figures = []
-        for index, (group, generator) in enumerate(systems.adapters.items()):
+        for group, generator in systems.adapters.items():
             pictures = self._make(group, generator, trials, systems.reference_size)
             made = read(self.probe, trials, pictures)
             figures += adapter_figures(
-                group, trials, made, ceiling, without, held_to_targets=index == 0
+                group, trials, made, ceiling, without, held_to_targets="DDS" in group
             )
             strangeness = self.probe.energy(pictures)
             figures.append(strange_figure(group, strangeness, usual, made.clusters))

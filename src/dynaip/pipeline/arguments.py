@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from diffusers import DiffusionPipeline
+from huggingface_hub import metadata_load
 
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.pipeline.subject import Grid
@@ -18,25 +21,54 @@ STOCK = {
     "ip_adapter_masks": "Subject(..., mask=...)",
     "negative_ip_adapter_image_embeds": "negative_ip_adapter_image=card",
 }
+# What diffusers gives the unconditional pass under another name than the other.
+OF_THE_PROMPT = ("prompt_2", "prompt_embeds", "pooled_prompt_embeds")
+SECOND_PASS = ("true_cfg_scale", "negative_prompt", *(f"negative_{n}" for n in OF_THE_PROMPT))
 
 
-def default_arguments(pipe: DiffusionPipeline) -> dict[str, int]:
-    """Sizes of this model, where diffusers' FLUX pipelines assume those of FLUX.1.
+def default_arguments(pipe: DiffusionPipeline) -> dict[str, Any]:
+    """What this model was made for, where diffusers' FLUX pipelines assume FLUX.1.
 
     Returns:
-        Those of `height`, `width` (pixels), `max_area` (Kontext's size, square pixels) and
-        `max_sequence_length` that the pipeline's call takes.
+        Those of `height`, `width` (pixels), `max_area` (Kontext's size, square pixels),
+        `max_sequence_length` and `guidance_scale` (where the model's card has one) that the
+        pipeline's call takes.
+
+    Raises:
+        ValueError: The card's guidance is no number.
     """
     size = getattr(pipe.vae.config, "sample_size", None)
     tokens = getattr(pipe.tokenizer_2, "model_max_length", 512)
     defaults = {"height": size, "width": size, "max_sequence_length": min(512, tokens)}
     defaults["max_area"] = size and size * size
+    defaults["guidance_scale"] = _guidance_of_card(pipe)
     accepted = inspect.signature(pipe.__call__).parameters
     return {name: v for name, v in defaults.items() if v is not None and name in accepted}
 
 
-def with_sizes(pipe: DiffusionPipeline, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A call's arguments without those that are `None`, sizes that were not given filled in."""
+def default_guidance(pipe: DiffusionPipeline) -> float:
+    """What a call draws with that gives no `guidance_scale`: the card's, or the pipeline's own."""
+    own = inspect.signature(pipe.__call__).parameters["guidance_scale"].default
+    return float(default_arguments(pipe).get("guidance_scale", own))
+
+
+def _guidance_of_card(pipe: DiffusionPipeline) -> float | None:
+    """What the model card of a local folder has under `inference: parameters: guidance_scale`."""
+    card = Path(pipe.name_or_path, "README.md") if pipe.name_or_path else None
+    if card is None or not card.is_file():
+        return None
+    told: Any = metadata_load(card)
+    for key in ("inference", "parameters", "guidance_scale"):
+        if not isinstance(told, dict):
+            return None
+        told = told.get(key)
+    if told is not None and (isinstance(told, bool) or not isinstance(told, int | float)):
+        raise ValueError(f"The guidance_scale of {card} is {told!r}; make it a number.")
+    return told
+
+
+def with_defaults(pipe: DiffusionPipeline, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's arguments without those that are `None`, the model's own where none were given."""
     given = {name: value for name, value in arguments.items() if value is not None}
     return {**default_arguments(pipe), **given}
 
@@ -71,6 +103,51 @@ def is_guided(arguments: Mapping[str, Any]) -> bool:
     words = "negative_prompt" in arguments
     embeds = {"negative_prompt_embeds", "negative_pooled_prompt_embeds"} <= arguments.keys()
     return arguments.get("true_cfg_scale", 1) > 1 and (words or embeds)
+
+
+def check_image_guidance(scale: float) -> None:
+    """Refuses what is no strength of image guidance.
+
+    Raises:
+        ValueError: It is under 1, or not finite.
+    """
+    if not 1 <= scale < math.inf:
+        raise ValueError(
+            f"image_guidance_scale is {scale:g}; give 1 for none, or a number above, such as 3."
+        )
+
+
+def with_image_guidance(
+    pipe: DiffusionPipeline,
+    prompt: str | list[str] | None,
+    scale: float,
+    arguments: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A call's arguments with true guidance away from the same prompt without references.
+
+    Args:
+        pipe: The pipeline.
+        prompt: The call's.
+        scale: How far, from 1 on.
+        arguments: The call's others.
+
+    Raises:
+        ValueError: The scale is none, the pipeline has one pass only, or its second is taken.
+    """
+    check_image_guidance(scale)
+    if "true_cfg_scale" not in inspect.signature(pipe.__call__).parameters:
+        raise ValueError(
+            f"{type(pipe).__name__} has no second pass; leave image_guidance_scale out."
+        )
+    if taken := [name for name in arguments if name in SECOND_PASS]:
+        raise ValueError(
+            f"image_guidance_scale makes its own second pass; leave it or {taken[0]} out."
+        )
+    same = {name: arguments[name] for name in OF_THE_PROMPT if name in arguments}
+    if prompt is not None:
+        same["prompt"] = prompt
+    second = {f"negative_{name}": given for name, given in same.items()}
+    return {**arguments, **second, "true_cfg_scale": scale}
 
 
 def counts_steps(arguments: Mapping[str, Any], *prompts: ImagePrompt | None) -> bool:

@@ -30,7 +30,8 @@ from dynaip.pipeline.arguments import (
     is_guided,
     refuse_stock,
     token_grid,
-    with_sizes,
+    with_defaults,
+    with_image_guidance,
 )
 from dynaip.pipeline.phrases import have_phrases, text_masks, words_of
 from dynaip.pipeline.placing import resolve_places
@@ -188,6 +189,7 @@ class PersonalPipeline:
         subjects: Subjects = (),
         branches: Branches | BlockBranches | None = None,
         overlap: Overlap = "sum",
+        image_guidance_scale: float = 1.0,
         negative_ip_adapter_image: Negative | None = None,
         regional_prompts: Sequence[str] | None = None,
         regional_masks: Sequence[Mask] | None = None,
@@ -208,15 +210,20 @@ class PersonalPipeline:
                 subject has a phrase, `"both"`.
             overlap: Where subjects meet, `"sum"` (Equation 9), `"normalise"` or `"priority"` of
                 earlier ones.
-            negative_ip_adapter_image: What the unconditional pass of true classifier-free guidance
-                sees, a picture, a card or a `Subject`, one or several; by default nothing.
+            image_guidance_scale: How far to go from what the prompt gives by itself to what it
+                gives with the subjects; 1 is the paper's single pass, more takes a second pass in
+                each step, of the same prompt without subjects (classifier-free guidance by the
+                reference alone; `true_cfg_scale` is by both).
+            negative_ip_adapter_image: What the other pass of image guidance, or the unconditional
+                one of true classifier-free guidance, sees, a picture, a card or a `Subject`, one
+                or several; by default nothing.
             regional_prompts: Prompts of places in the picture, beside `prompt`. This and the three
                 after it are the arguments of InstantX's Regional-Prompting-FLUX.
             regional_masks: As many places, see `Subject.mask`; here a token is in or out.
             base_ratio: Share of `prompt` in the regions, 0 to 1; by default 0.3.
             mask_inject_steps: Denoising steps that the regions take part in; by default 10.
-            **arguments: All others are the pipeline's. Height and width, where not given, are those
-                the model was made for.
+            **arguments: All others are the pipeline's. Height, width and `guidance_scale`, where
+                not given, are those the model was made for.
 
         Returns:
             Pictures and coefficients; a tuple of them with `return_dict=False`.
@@ -225,11 +232,15 @@ class PersonalPipeline:
             ValueError: A reference, mask or argument cannot be used.
         """
         refuse_stock(arguments)
-        arguments = with_sizes(self.pipe, arguments)
+        arguments = with_defaults(self.pipe, arguments)
         as_tuple = not arguments.pop("return_dict", True)
         words = words_of(prompt, arguments)
         conditioning = self._conditioning(words, subjects, arguments, overlap, branches)
         phrased = conditioning.prompt.text_mask is not None
+        if image_guidance_scale != 1:
+            guided = with_image_guidance(self.pipe, prompt, image_guidance_scale, arguments)
+            # Without a subject both passes are the base's.
+            arguments = guided if conditioning.prompt.subjects else arguments
         negative = self._negative(negative_ip_adapter_image, arguments, overlap, phrased)
         places = Regional(regional_prompts, regional_masks, base_ratio, mask_inject_steps)
         regions = encode_regions(self.pipe, places, token_grid(self.pipe, arguments), arguments)
@@ -237,6 +248,11 @@ class PersonalPipeline:
             raise ValueError(
                 "Subjects' phrases and regional prompts do not go together: a region has words of "
                 "its own; leave one of them out."
+            )
+        if regions is not None and image_guidance_scale != 1:
+            raise ValueError(
+                "image_guidance_scale and regional prompts do not go together: the second pass "
+                "has no regions; leave one of them out."
             )
         self.attachment.branches = attended_rows(self.adapter, phrased, branches)
         self.attachment.set_prompt(conditioning.prompt, negative)
@@ -286,7 +302,7 @@ class PersonalPipeline:
                 "A subject's phrase is looked up in the prompt; give `encode` that as `prompt`."
             )
         length = {"max_sequence_length": max_sequence_length}
-        masks = text_masks(self.pipe, [subjects], [prompt], with_sizes(self.pipe, length))
+        masks = text_masks(self.pipe, [subjects], [prompt], with_defaults(self.pipe, length))
         return made._replace(prompt=made.prompt.with_text_mask(masks), words=prompt)
 
     @torch.no_grad()
@@ -421,16 +437,16 @@ class PersonalPipeline:
             return None
         if not is_guided(arguments):
             raise ValueError(
-                "negative_ip_adapter_image is for the unconditional pass, and this call has none; "
-                "give a negative_prompt and a true_cfg_scale above 1, or leave it out."
+                "negative_ip_adapter_image is for a second pass, and this call has none; give an "
+                "image_guidance_scale above 1, or a negative_prompt and a true_cfg_scale above 1."
             )
         several = isinstance(given, Sequence) and not isinstance(given, str)
         each = cast(Sequence[Reference | Subject], given) if several else [given]
         subjects = [s if isinstance(s, Subject) else Subject(cast(Reference, s)) for s in each]
         if have_phrases([subjects]):
             raise ValueError(
-                "A phrase is words of the prompt, which the unconditional pass does not see; leave "
-                "it out of negative_ip_adapter_image."
+                "A phrase is words of the prompt that name a subject of it; leave it out of "
+                "negative_ip_adapter_image."
             )
         prompt = self.encode(subjects, token_grid(self.pipe, arguments), overlap).prompt
         # Where phrases open text rows, those of the unconditional pass name nobody.

@@ -41,7 +41,7 @@ PACKAGES = ("dynaip", "torch", "diffusers", "transformers")
 RecordedBranches = Literal[Branches, "published"]
 
 # The least that a picture can be made with.
-LEAST = {"seed": 0, "steps": 1, "width": 1, "height": 1}
+LEAST = {"seed": 0, "steps": 1, "width": 1, "height": 1, "image_guidance": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Settings:
     Attributes:
         prompt, seed, steps, guidance, width, height: Of this picture.
         branches: Rows that saw the references; see `RecordedBranches`.
+        image_guidance: Image guidance; 1 is a single pass, as of pictures that do not tell.
         overlap: What happened where they meet.
         model: A hub id, or the name of a local folder.
         adapter: The same; nothing where no adapter was used.
@@ -118,6 +119,7 @@ class Settings:
     model: str
     adapter: str | None = None
     adapter_sha256: str | None = None
+    image_guidance: float = 1.0
     overlap: Overlap = "sum"
     subjects: tuple[SubjectRecord, ...] = ()
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -189,7 +191,7 @@ class Origin:
         Args:
             picture: Its pixels.
             subjects: Its references; where there are none, the adapter had no part in it.
-            **asked: The prompt, seed, steps, guidance, branches and overlap, see `Settings`.
+            **asked: The prompt, seed, steps, guidance (both), branches and overlap, see `Settings`.
         """
         used = self if subjects else Origin(self.model)
         return Settings(
@@ -378,6 +380,7 @@ def _readable(settings: Settings) -> str:
     line = {
         "Steps": settings.steps,
         "Guidance": settings.guidance,
+        "Image guidance": settings.image_guidance if settings.image_guidance != 1 else None,
         "Seed": settings.seed,
         "Size": f"{settings.width}x{settings.height}",
         "Model": settings.model,

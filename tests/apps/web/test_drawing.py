@@ -202,6 +202,7 @@ def test_phrases_make_both_branches_the_usual_ones_and_are_compared_apart() -> N
         {"subjects": [{}] * 9},
         {"branches": ""},
         {"guidance": float("nan")},
+        {"image_guidance": 0.5},
         {"prompt": "half a letter \ud800"},
         {"nothing \ud800": 1},
         {"prompt": "a" * 3000},

@@ -55,6 +55,7 @@ def test_edits_take_a_subject_for_each_image(client: openai.OpenAI) -> None:
             "seed": 1,
             "num_inference_steps": 2,
             "guidance_scale": 2.0,
+            "image_guidance_scale": 3.0,
             "width": 16,
             "height": 16,
             "stream": False,
@@ -66,7 +67,8 @@ def test_edits_take_a_subject_for_each_image(client: openai.OpenAI) -> None:
     first, second = settings.subjects
     assert (first.name, first.scale, second.coefficients) == ("rex.png", 0.5, (1.0, 0.0, 0.0))
     assert first.mask is not None
-    assert (settings.guidance, settings.width, settings.height) == (2.0, 16, 16)
+    assert (settings.guidance, settings.image_guidance) == (2.0, 3.0)
+    assert (settings.width, settings.height) == (16, 16)
     credential = read_credential(content)
     assert credential is not None
     assert credential.intact

@@ -25,6 +25,7 @@ from dynaip.evaluation.experiments.branches import CHANGED, attention_maps, chan
 from dynaip.evaluation.experiments.laboratory import PerSubject
 from dynaip.evaluation.experiments.methods import with_word
 from dynaip.evaluation.experiments.several import USES, Group
+from dynaip.evaluation.experiments.strength import SWEEPS
 from dynaip.evaluation.experiments.table import WAYS
 from dynaip.evaluation.factors import CONCEPT_FACTORS, labels, probed_values
 from dynaip.evaluation.generation import Request, Use, hash_weights
@@ -236,10 +237,12 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     found = read_rows(tmp_path)
     assert list(found) == list(EXPERIMENTS)
     assert [row["name"] for row in found["table"]] == [*SINGLE, "base", *WAYS, "samples"]
-    assert "against_method" not in found["table"][-4]
-    for row in found["table"][-3:-1]:
+    method, *others = found["table"][-1 - len(WAYS) : -1]
+    assert "against_method" not in method
+    for row in others:
         assert row["against_method"].keys() > {"cp", "pf", "strange"}
-    assert [row["own_words"] for row in found["table"][-4:-1]] == [False, False, True]
+    assert [row["own_words"] for row in (method, *others)] == [False, False, True, False]
+    assert [row["image_guidance"] for row in (method, *others)] == [1, 1, 1, 3]
     kept = [row["variant"] for row in found["ablation"] if "cp" in row and "variant" in row]
     told = [(row["variant"], row["name"]) for row in found["ablation"] if "sigmas" in row]
     assert kept == ["full", "add"]
@@ -254,7 +257,10 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         for name, test in row["against_method"].items():
             less = row["details"][name][0] - image["details"][name][0]
             assert test["difference"][0] == pytest.approx(less), name
-    assert len(found["strength"]) == 1 + 6 * len(WAYS) + 1
+    swept = [row["name"] for row in found["strength"][1:-1]]
+    assert swept == [f"{name}, {number:g}" for name, ways in SWEEPS.items() for number in ways]
+    assert [row["image_guidance"] for row in found["strength"][-9:-1]] == [1, 2, 3, 5] * 2
+    assert found["strength"][-1]["areas"].keys() == SWEEPS.keys()
     assert [row["name"] for row in found["methods"]] == ["text only", "full", "fitted"]
     assert all(row["seconds_per_subject"] is not None for row in found["methods"])
     assert ["against_method" in row for row in found["methods"]] == [True, False, True]

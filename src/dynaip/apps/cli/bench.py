@@ -14,6 +14,8 @@ from dynaip.apps.cli.loading import (
     PROBES,
     Adapter,
     BranchesOption,
+    Guidance,
+    ImageGuidance,
     Model,
     Offload,
     adapter_location,
@@ -222,7 +224,8 @@ def run(
         bool | None, typer.Option(help="Use the manifest's boxes as masks (default).")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    guidance: Guidance = None,
+    image_guidance: ImageGuidance = 1.0,
     size: Annotated[
         int | None, typer.Option(min=1, help="Side of the pictures; else the model's.")
     ] = None,
@@ -234,23 +237,27 @@ def run(
     `accelerate launch -m dynaip bench run …` shares the work among its processes.
     """
     about = (adapter, branches, overlap, scale, boxes)
-    if no_adapter and any(value is not None for value in about):
+    guided = image_guidance != 1
+    if no_adapter and (guided or any(value is not None for value in about)):
         raise ValueError(
-            "--adapter, --branches, --overlap, --scale and --boxes are about references, which "
-            "--no-adapter leaves out; give one or the other."
+            "--adapter, --branches, --overlap, --scale, --boxes and --image-guidance are about "
+            "references, which --no-adapter leaves out; give one or the other."
         )
     quiet_libraries()
     from dynaip.evaluation.benchmarks.manifest import read_manifest
     from dynaip.evaluation.benchmarks.results import Results
     from dynaip.evaluation.benchmarks.running import FluxPainter, Way, in_shard, paint_missing
     from dynaip.numerics import process_state
+    from dynaip.pipeline.arguments import default_guidance
 
     asked = read_manifest(manifest)
+    pipe = load_model(model, offload)
     way = Way(
         model=str(model or miniature_folder()),
         adapter=None if no_adapter else adapter_location(adapter, model),
         steps=steps,
-        guidance=guidance,
+        guidance=default_guidance(pipe) if guidance is None else guidance,
+        image_guidance=image_guidance,
         branches=one_of("--branches", branches or "image", BRANCHES),
         overlap=one_of("--overlap", overlap or asked.settings.get("overlap", "sum"), OVERLAPS),
         scale=1.0 if scale is None else scale,
@@ -260,7 +267,6 @@ def run(
     state = process_state()
     index, count = _parse_shard(shard)
     part = (index * state.num_processes + state.process_index, count * state.num_processes)
-    pipe = load_model(model, offload)
     results = Results.create(out, asked, way.method(name))
     if state.is_main_process:
         _tell_cut_prompts(pipe, asked)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dynaip.apps.cli.drawing import progress_bar
-from dynaip.apps.cli.loading import adapter_location, load_adapter, load_model
+from dynaip.apps.cli.loading import Guidance, adapter_location, load_adapter, load_model
 from dynaip.apps.cli.sheet import Row, contact_sheet
 
 if TYPE_CHECKING:
@@ -46,13 +46,15 @@ class Column(NamedTuple):
     name: str
     scale: float
     branches: str
-    granularity: tuple[float, float, float] | None
+    granularity: tuple[float, float, float] | None = None
+    image_guidance: float = 1.0
 
 
 COLUMNS = (
-    Column("no reference", 0.0, "image", None),
-    Column("DDS on\n(image rows)", 1.0, "image", None),
-    Column("DDS off\n(both)", 1.0, "both", None),
+    Column("no reference", 0.0, "image"),
+    Column("DDS on\n(image rows)", 1.0, "image"),
+    Column("DDS on, image\nguidance 3", 1.0, "image", image_guidance=3.0),
+    Column("DDS off\n(both)", 1.0, "both"),
     Column("low level\nonly", 1.0, "image", (1.0, 0.0, 0.0)),
     Column("mid level\nonly", 1.0, "image", (0.0, 1.0, 0.0)),
     Column("high level\nonly", 1.0, "image", (0.0, 0.0, 1.0)),
@@ -64,17 +66,20 @@ def demo(
     subjects: Annotated[int, typer.Option(min=1, max=32, help="Rows of the sheet.")] = 6,
     seed: Annotated[int, typer.Option(min=0, help="Gives the subjects, prompts and noise.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    guidance: Guidance = None,
     model: Annotated[
         str | None, typer.Option(help="A bundle trained on Toyland; else the miniature.")
     ] = None,
 ) -> None:
     """Draw a contact sheet: held-out subjects in prompted scenes, DDS on and off, granularities."""
+    from dynaip.pipeline.arguments import default_guidance
+
     _check_ours(out, subjects)
     out.mkdir(parents=True, exist_ok=True)
     adapter = load_adapter(adapter_location(None, model))
     pipe = load_model(model)
     cases = draw_cases(subjects, seed)
+    guidance = default_guidance(pipe) if guidance is None else guidance
     settings = {"steps": steps, "guidance": guidance}
     # The references first: they are there to play with, also where the sheet is not waited for.
     _write_references(out, cases, settings)
@@ -136,6 +141,7 @@ def _draw(
                 branches=column.branches,  # pyright: ignore[reportArgumentType]
                 num_inference_steps=steps,
                 guidance_scale=guidance,
+                image_guidance_scale=column.image_guidance,
                 generator=[torch.Generator().manual_seed(case.seed) for case in cases],
                 callback_on_step_end=advance,
                 return_dict=False,

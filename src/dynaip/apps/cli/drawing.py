@@ -38,7 +38,9 @@ class Job:
     """What one call of `dynaip generate` makes.
 
     Attributes:
-        prompt, steps, guidance, overlap: As the options.
+        prompt, steps, overlap: As the options.
+        guidance: As the option; nothing for the model's own.
+        image_guidance: As the option; 1 where there are no references.
         branches: As the option; nothing for the rows that the adapter was made for.
         references: The files that each of `subjects` was read from.
         masks: As they were given, none or one for each or one for all; empty is everywhere.
@@ -58,7 +60,8 @@ class Job:
     overlap: Overlap
     seeds: Sequence[int]
     steps: int
-    guidance: float
+    guidance: float | None
+    image_guidance: float
     size: dict[str, int]
     model: str | None
     adapter: str | None
@@ -79,9 +82,14 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
     """
     import torch
 
+    from dynaip.pipeline.arguments import default_guidance
+
     with contextlib.ExitStack() as stack:
         adapter = load_adapter(job.adapter) if job.adapter else None
-        draw = _open(job, adapter, stack)
+        pipe = load_model(job.model, job.offload)
+        if job.guidance is None:
+            job = dataclasses.replace(job, guidance=default_guidance(pipe))
+        draw = _open(job, pipe, adapter, stack)
         describe = _describer(job, _recorded_branches(job, adapter))
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("Drawing", total=len(job.seeds) * job.steps)
@@ -113,9 +121,13 @@ def _recorded_branches(job: Job, adapter: ImagePromptAdapter | None) -> Recorded
     return rows.double if rows.double == rows.single else "published"
 
 
-def _open(job: Job, adapter: ImagePromptAdapter | None, stack: contextlib.ExitStack) -> Draw:
-    """Loads what else the job needs; what it returns makes one picture."""
-    pipe = load_model(job.model, job.offload)
+def _open(
+    job: Job,
+    pipe: FluxPipeline,
+    adapter: ImagePromptAdapter | None,
+    stack: contextlib.ExitStack,
+) -> Draw:
+    """Attaches the adapter; what it returns makes one picture."""
     _check_size(pipe, job.size)
     if adapter is None:
         return _plain(pipe)
@@ -128,6 +140,7 @@ def _open(job: Job, adapter: ImagePromptAdapter | None, stack: contextlib.ExitSt
             subjects=job.subjects,
             branches=job.branches,
             overlap=job.overlap,
+            image_guidance_scale=job.image_guidance,
             return_dict=False,
             **arguments,
         )
@@ -177,6 +190,7 @@ def _describer(
             seed=seed,
             steps=job.steps,
             guidance=job.guidance,
+            image_guidance=job.image_guidance,
             branches=branches,
             overlap=job.overlap,
         )

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.experiments import evidence, experiment
-from dynaip.apps.cli.loading import PROBES, load_adapter, load_model, miniature_folder
+from dynaip.apps.cli.loading import PROBES, Guidance, load_adapter, load_model, miniature_folder
 from dynaip.bundle import shipped_adapters
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def miniature(
     probe: Annotated[Path, typer.Option(help="Folder of the probe.")] = PROBES / "first",
     count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a picture each.")] = 512,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    guidance: Guidance = None,
     seed: Annotated[int, typer.Option(min=0, help="Of subjects, prompts and noise.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Pictures a call.")] = 32,
     out: Annotated[Path, typer.Option(help="Folder of pictures and report.")] = Path(
@@ -258,6 +258,7 @@ def miniature(
     from dynaip.evaluation.miniature_report import write_report
     from dynaip.evaluation.probe import Probe
     from dynaip.evaluation.suite import Suite
+    from dynaip.pipeline.arguments import default_guidance
 
     folder = model or miniature_folder()
     # A base that has none yet is measured by itself.
@@ -274,6 +275,7 @@ def miniature(
             seed=seed,
             progress=_Bars(progress),
         )
+        guidance = default_guidance(pipe) if guidance is None else guidance
         systems = _systems(pipe, folder, adapter, steps, guidance)
         figures = suite.run(systems)
         bar = progress.add_task("what the encoders know", total=4)
@@ -295,7 +297,7 @@ def miniature(
 def _systems(
     pipe: FluxPipeline, folder: Path, adapter: Path | None, steps: int, guidance: float
 ) -> Systems:
-    """The base by itself, and with the adapter on image rows and on all rows."""
+    """The base by itself, and with the adapter in its ways of being used."""
     from dynaip.evaluation.generation import (
         FluxGenerator,
         PersonalGenerator,

@@ -10,7 +10,13 @@ import typer
 from rich.console import Console
 
 from dynaip.apps.cli.drawing import progress_bar
-from dynaip.apps.cli.loading import PROBES, load_model, miniature_folder, named_folders
+from dynaip.apps.cli.loading import (
+    PROBES,
+    Guidance,
+    load_model,
+    miniature_folder,
+    named_folders,
+)
 from dynaip.bundle import INTRA, VARIANTS, shipped_adapters, shipped_intra, shipped_variants
 
 if TYPE_CHECKING:
@@ -57,7 +63,7 @@ def experiment(
     ] = PROBES / "detector",
     count: Annotated[int, typer.Option(min=2, help="Held-out subjects, a picture each.")] = 128,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    guidance: Guidance = None,
     seed: Annotated[int, typer.Option(min=0, help="Of subjects, prompts and noise.")] = 0,
     fit_steps: Annotated[
         int, typer.Option(min=1, help="Steps of methods that are trained per subject.")
@@ -77,6 +83,7 @@ def experiment(
     from dynaip.evaluation.experiments.seeds import check_trained_again
     from dynaip.evaluation.generation import hash_weights
     from dynaip.evaluation.probe import Probe
+    from dynaip.pipeline.arguments import default_guidance
 
     everything = names == ["all"]
     chosen = list(EXPERIMENTS) if everything else names
@@ -130,7 +137,7 @@ def experiment(
             count=count,
             seed=seed,
             steps=steps,
-            guidance=guidance,
+            guidance=default_guidance(pipe) if guidance is None else guidance,
             progress=_Bar(progress),
         )
         for name in chosen:

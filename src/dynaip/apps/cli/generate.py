@@ -18,6 +18,8 @@ from dynaip.adapter.choices import LEVELS, OVERLAPS
 from dynaip.adapter.config import BRANCHES
 from dynaip.apps.cli.loading import (
     Adapter,
+    Guidance,
+    ImageGuidance,
     Model,
     Offload,
     adapter_location,
@@ -94,7 +96,8 @@ def generate(
         int | None, typer.Option(min=0, max=LARGEST_SEED, help="A random one if not given.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
-    guidance: Annotated[float, typer.Option(min=0, help="Guidance scale.")] = 3.5,
+    guidance: Guidance = None,
+    image_guidance: ImageGuidance = 1.0,
     width: Annotated[
         int | None, typer.Option(min=1, help="Pixels; the model's if not given.")
     ] = None,
@@ -117,10 +120,11 @@ def generate(
             raise ValueError("--subject says what and where; leave out --reference and --mask.")
         references, masks = split_subjects(subject)
     about = (scale, granularity, mask, start, end, phrase, overlap, branches, adapter)
-    if not references and any(about):
+    if not references and (any(about) or image_guidance != 1):
         raise ValueError(
-            "--scale, --granularity, --mask, --start, --end, --phrase, --overlap, --branches and "
-            "--adapter are about references; give a --subject or a --reference."
+            "--scale, --granularity, --mask, --start, --end, --phrase, --overlap, --branches, "
+            "--image-guidance and --adapter are about references; give a --subject or a "
+            "--reference."
         )
     attended = None if branches is None else one_of("--branches", branches, BRANCHES)
     meeting = one_of("--overlap", overlap or "sum", OVERLAPS)
@@ -148,6 +152,7 @@ def generate(
         seeds=seeds,
         steps=steps,
         guidance=guidance,
+        image_guidance=image_guidance,
         size={k: v for k, v in (("height", height), ("width", width)) if v is not None},
         model=model,
         adapter=adapter_location(adapter, model) if references else None,

@@ -44,6 +44,19 @@ BranchesOption = Annotated[
 ]
 # How long they train.
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the recipe's.")]
+# By the prompt, and by the references.
+Guidance = Annotated[
+    float | None,
+    typer.Option(min=0, help="Guidance scale; the model's own if not given (FLUX.1-dev: 3.5)."),
+]
+ImageGuidance = Annotated[
+    float,
+    typer.Option(
+        min=1,
+        help="How far to go from what the prompt alone gives towards the reference; above 1 takes "
+        "twice as long.",
+    ),
+]
 # Parts of the miniature whose classes are not those that diffusers' annotations name.
 OWN_CLASSES = ("Expected types for image_encoder", "Expected types for vae")
 # Results go to stdout, everything said on the way to stderr: `--json` can be piped.

@@ -92,6 +92,7 @@ def run(
         seeds=(settings.seed,),
         steps=settings.steps,
         guidance=settings.guidance,
+        image_guidance=settings.image_guidance,
         size={"height": settings.height, "width": settings.width},
         model=model,
         adapter=location,

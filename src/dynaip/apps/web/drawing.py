@@ -20,7 +20,7 @@ from dynaip.apps.web.order import Order, OrderError
 from dynaip.apps.web.takes import Take
 from dynaip.pictures import decode_picture, read_reference
 from dynaip.pipeline import provenance
-from dynaip.pipeline.arguments import default_arguments
+from dynaip.pipeline.arguments import default_arguments, default_guidance
 from dynaip.pipeline.flux import PersonalPipeline
 from dynaip.pipeline.placing import resolve_places
 from dynaip.pipeline.subject import Subject, token_mask
@@ -85,6 +85,11 @@ class Pencil:
         return self.personal.reference_size
 
     @property
+    def guidance(self) -> float:
+        """Where an order does not say."""
+        return default_guidance(self.personal.pipe)
+
+    @property
     def token(self) -> int:
         """Pixels of a token's side."""
         return 2 * self.personal.pipe.vae_scale_factor
@@ -93,7 +98,7 @@ class Pencil:
         """In pixels, rounded down to whole tokens; the model's own where not given."""
         own, token = default_arguments(self.personal.pipe), self.token
         sides = height or own["height"], width or own["width"]
-        height, width = (max(side // token, 1) * token for side in sides)
+        height, width = (max(int(side) // token, 1) * token for side in sides)
         return height, width
 
     def counted_tokens(self, prompt: str) -> int | None:
@@ -113,6 +118,8 @@ class Pencil:
             ValueError: A reference or mask does not fit.
         """
         order, start = take.order, time.monotonic()
+        if order.guidance is None:
+            order = dataclasses.replace(order, guidance=self.guidance)
         height, width = self.size(order.height, order.width)
         preview = Preview(self.personal.pipe, height, width)
 
@@ -128,6 +135,7 @@ class Pencil:
                 overlap=order.overlap,
                 num_inference_steps=order.steps,
                 guidance_scale=order.guidance,
+                image_guidance_scale=order.image_guidance,
                 height=height,
                 width=width,
                 generator=torch.Generator().manual_seed(order.seed),
@@ -198,6 +206,7 @@ class Pencil:
             seed=order.seed,
             steps=order.steps,
             guidance=order.guidance,
+            image_guidance=order.image_guidance if order.cast else 1.0,
             branches=order.branches,
             overlap=order.overlap,
         )

@@ -1,6 +1,7 @@
 """`/v1/images/generations` and `/v1/images/edits` in the shape of OpenAI's images API.
 
-Our own fields come beside theirs: `seed`, `steps`, `guidance`, `branches`, `overlap`, `subjects`.
+Our own fields come beside theirs: `seed`, `steps`, `guidance`, `image_guidance`, `branches`,
+`overlap`, `subjects`.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ IGNORED = frozenset(
     {"model", "user", "quality", "style", "background", "moderation", "input_fidelity"}
 )
 # diffusers' names for ours.
-OURS = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
+OURS = {
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance",
+    "image_guidance_scale": "image_guidance",
+}
 WHOLE = ("n", "seed", "steps", "num_inference_steps", "width", "height")
-NUMBERS = ("guidance", "guidance_scale")
+NUMBERS = ("guidance", "guidance_scale", "image_guidance", "image_guidance_scale")
 LOOK_EVERY = 0.1  # seconds
 
 

@@ -100,7 +100,7 @@ class Order:
     """One or several pictures of one cast, from one prompt.
 
     Attributes:
-        prompt, steps, guidance, branches, overlap: As `dynaip generate` has them.
+        prompt, steps, guidance, image_guidance, branches, overlap: As `dynaip generate` has them.
         seed: Of the first picture; the others count up.
         n: How many pictures.
         width, height: In pixels; nothing is the model's own size.
@@ -110,7 +110,8 @@ class Order:
     prompt: str
     seed: int
     steps: int = 20
-    guidance: float = 3.5
+    guidance: float | None = None
+    image_guidance: float = 1.0
     branches: Branches = "image"
     overlap: Overlap = "sum"
     n: int = 1
@@ -123,8 +124,8 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
     """An order out of a request's JSON.
 
     Args:
-        values: `prompt`, and any of `seed`, `steps`, `guidance`, `branches`, `overlap`, `n`,
-            `width`, `height` and `subjects`, a list of what `read_cast` takes.
+        values: `prompt`, and any of `seed`, `steps`, `guidance`, `image_guidance`, `branches`,
+            `overlap`, `n`, `width`, `height` and `subjects`, a list of what `read_cast` takes.
         limits: The most it may ask for.
 
     Raises:
@@ -158,7 +159,8 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
         seed=secrets.randbelow(LARGEST_SEED - n) if seed is None else seed,
         n=n,
         steps=_whole(values, "steps", 20, 1, limits.steps),
-        guidance=_number(values, "guidance", 3.5, 0, 100),
+        guidance=_number(values, "guidance", None, 0, 100),
+        image_guidance=_number(values, "image_guidance", 1.0, 1, 100),
         branches=usual if values.get("branches") is None else _choice(values, "branches", BRANCHES),
         overlap=_choice(values, "overlap", OVERLAPS),
         width=_whole(values, "width", None, 16, limits.side),
@@ -288,7 +290,9 @@ def _numbers(value: Any, count: int, field: str) -> tuple[float, ...]:
     return tuple(float(number) for number in value)
 
 
-def _number(values: Mapping[str, Any], field: str, default: float, low: float, high: float) -> Any:
+def _number(
+    values: Mapping[str, Any], field: str, default: float | None, low: float, high: float
+) -> Any:
     value = values.get(field)
     if value is None:
         return default

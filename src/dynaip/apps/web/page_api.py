@@ -34,6 +34,7 @@ def start(request: Request) -> dict[str, Any]:
         "width": width,
         "side": limits.side,
         "token": studio.pencil.token,
+        "guidance": studio.pencil.guidance,
         "subjects": limits.subjects,
         "pictures": limits.pictures,
         "upload": limits.upload,

@@ -28,7 +28,7 @@ from dynaip.pipeline.provenance import (
 from dynaip.pipeline.subject import Subject
 
 # What a run without an adapter has nothing to do with.
-OF_REFERENCES = {"branches", "overlap", "scale", "boxes"}
+OF_REFERENCES = {"branches", "overlap", "scale", "boxes", "image_guidance"}
 
 Painter = Callable[[Case, int], tuple[Image.Image, Settings]]
 
@@ -40,6 +40,7 @@ class Way:
     Attributes:
         model, adapter: Folders or hub ids; without an adapter the base answers, from the prompt.
         steps, guidance: Of the sampler.
+        image_guidance: How far from the prompt's picture to the references'; 1 is a single pass.
         branches: Rows that see the references; `"image"` is Dynamic Decoupling.
         overlap: Where boxes meet.
         scale: The paper's lambda.
@@ -51,6 +52,7 @@ class Way:
     adapter: str | None = None
     steps: int = 20
     guidance: float = 3.5
+    image_guidance: float = 1.0
     branches: Branches = "image"
     overlap: Overlap = "sum"
     scale: float = 1.0
@@ -149,12 +151,11 @@ class FluxPainter:
 
     def __init__(self, pipe: FluxPipeline | PersonalPipeline, way: Way) -> None:
         self.pipe, self.way = pipe, way
-        self.arguments: dict[str, Any] = {
+        inner = pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe
+        self.arguments = default_arguments(inner) | {
             "num_inference_steps": way.steps,
             "guidance_scale": way.guidance,
         }
-        inner = pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe
-        self.arguments |= default_arguments(inner)
         if way.size is not None:
             self.arguments |= {"height": way.size, "width": way.size}
         side = 2 * cast(FluxPipeline, inner).vae_scale_factor
@@ -179,6 +180,7 @@ class FluxPainter:
                 case.prompt,
                 subjects=conditioning,
                 branches=self.way.branches,
+                image_guidance_scale=self.way.image_guidance,
                 return_dict=False,
                 **arguments,
             )
@@ -192,6 +194,7 @@ class FluxPainter:
             seed=seed,
             steps=self.way.steps,
             guidance=self.way.guidance,
+            image_guidance=self.way.image_guidance,
             branches=self.way.branches,
             overlap=self.way.overlap,
         )

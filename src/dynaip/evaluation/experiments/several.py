@@ -13,7 +13,7 @@ from dynaip.evaluation.ablation import ratio_differences
 from dynaip.evaluation.crops import Box
 from dynaip.evaluation.experiments.laboratory import Laboratory, Put, Row, as_text
 from dynaip.evaluation.figures import MEASURABLE
-from dynaip.evaluation.generation import OWN_WORDS, Generator, Request, Use
+from dynaip.evaluation.generation import GUIDED, OWN_WORDS, Generator, Request, Use
 from dynaip.evaluation.miniature import decoded
 from dynaip.evaluation.statistics import NOT_MEASURED, Columns, mean_columns
 from dynaip.evaluation.truth.casting import InstanceFinder, read_cast, slots_of
@@ -41,6 +41,7 @@ USES: Mapping[str, Use] = {
     **{f"image, {overlap}": Use(overlap=overlap) for overlap in OVERLAPS},
     "both, sum": Use(branches="both"),
     "own words, sum": OWN_WORDS,
+    "guided, sum": GUIDED,
 }
 
 

@@ -1,39 +1,55 @@
-"""DDS against lambda: is decoupling more than turning the reference down (Section 4.1)?"""
+"""DDS against lambda: is decoupling more than turning the reference down (Section 4.1)?
+
+And past the paper: is image guidance more than turning it up?
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from dynaip.evaluation.ablation import Bench, Seen, followed_columns, kept_columns, tested
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row, about_adapter
-from dynaip.evaluation.experiments.table import WAYS
+from dynaip.evaluation.generation import OWN_WORDS, Use
 from dynaip.evaluation.miniature import PROMPTED
 from dynaip.evaluation.statistics import Columns, cluster_bootstrap, compare
 from dynaip.evaluation.tables import jsonable
 from dynaip.evaluation.truth.granularity import frontier_statistic
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+GUIDANCES = (1.0, 2.0, 3.0, 5.0)
+BOTH = Use(branches="both")
+# Each from the base on; the first is the paper's.
+SWEEPS: Mapping[str, Mapping[float, Use]] = {
+    **{
+        name: {scale: dataclasses.replace(way, scale=scale) for scale in SCALES}
+        for name, way in (("image", Use()), ("both", BOTH), ("own words", OWN_WORDS))
+    },
+    **{
+        name: {scale: dataclasses.replace(way, image_guidance=scale) for scale in GUIDANCES}
+        for name, way in (("guided", Use()), ("both guided", BOTH))
+    },
+}
 
 
 def run(laboratory: Laboratory) -> Iterator[Row]:
-    """CP and PF over lambda from 0 (the base) to 1.5, for each of the `WAYS`; their areas."""
+    """CP and PF over lambda from 0 (the base) to 1.5, or over image guidance; their areas."""
     yield laboratory.base_row()
-    sweeps: list[list[Seen]] = []
+    sweeps: dict[str, list[Seen]] = {}
     about: Row = {}
-    for name, way in WAYS.items():
-        uses = {f"{name}, {scale:g}": dataclasses.replace(way, scale=scale) for scale in SCALES}
-        sweeps.append([])
+    for name, ways in SWEEPS.items():
+        uses = {f"{name}, {number:g}": use for number, use in ways.items()}
+        sweeps[name] = []
         for row, seen in laboratory.seen_rows(laboratory.first, uses):
-            sweeps[-1].append(seen)
+            sweeps[name].append(seen)
             about = about_adapter(row)
             yield row
     yield from ({**about, **row} for row in _areas(laboratory, sweeps))
 
 
-def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator[Row]:
+def _areas(laboratory: Laboratory, sweeps: Mapping[str, Sequence[Seen]]) -> Iterator[Row]:
     """The areas under the frontiers; nothing where CP or PF cannot be measured."""
     bench, base = laboratory.own_bench, laboratory.base_seen
     kept = kept_columns(base, bench)
@@ -41,18 +57,23 @@ def _areas(laboratory: Laboratory, sweeps: Sequence[Sequence[Seen]]) -> Iterator
         return
     clusters, before = base.reading.clusters, followed_columns(base, bench)
     _, preserved = kept["cp"]
-    area = frontier_statistic(len(SCALES), preserved)
-    columns = [
-        np.concatenate([before, *(_point(seen, bench) for seen in sweep)], axis=1)
-        for sweep in sweeps
-    ]
-    areas = [cluster_bootstrap(each, clusters, area) for each in columns]
+    longest = max(map(len, sweeps.values()))
+    area = frontier_statistic(longest, preserved)
+    columns = {
+        # A point that is there again changes no frontier.
+        name: [_point(seen, bench) for seen in (*sweep, *[sweep[-1]] * (longest - len(sweep)))]
+        for name, sweep in sweeps.items()
+    }
+    first, *others = {
+        name: np.concatenate([before, *points], axis=1) for name, points in columns.items()
+    }.items()
     yield {
         "name": "areas",
-        "areas": jsonable(dict(zip(WAYS, areas, strict=True))),
+        "areas": jsonable(
+            {name: cluster_bootstrap(each, clusters, area) for name, each in (first, *others)}
+        ),
         "image_less": {
-            way: tested(compare(columns[0], each, clusters, area))
-            for way, each in list(zip(WAYS, columns, strict=True))[1:]
+            name: tested(compare(first[1], each, clusters, area)) for name, each in others
         },
     }
 

@@ -6,9 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dynaip.evaluation.experiments.laboratory import Laboratory, Row, as_text
-from dynaip.evaluation.generation import OWN_WORDS, Use
+from dynaip.evaluation.generation import GUIDED, OWN_WORDS, Use
 
-WAYS = {"image": Use(), "both": Use(branches="both"), "own words": OWN_WORDS}
+WAYS = {
+    "image": Use(),
+    "both": Use(branches="both"),
+    "own words": OWN_WORDS,
+    "guided": GUIDED,
+}
 # The first trials are shown, whatever they show.
 SHOWN = 8
 
@@ -17,7 +22,8 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     """Rows for systems of known worth, the base, and each adapter with and without DDS.
 
     With it image rows see the reference, without it both; between the two, image rows and of the
-    text rows those that name the subject. A last row holds the first pictures.
+    text rows those that name the subject. Guided are image rows with image guidance. A last row
+    holds the first pictures.
     """
     yield from laboratory.reference_rows()
     yield laboratory.base_row()

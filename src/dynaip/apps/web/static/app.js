@@ -17,7 +17,7 @@ let lastSeed = null;
 const layout = new Layout(find("layout"), state, placesChanged);
 
 // The server's names of fields, as the page calls them.
-const TITLES = { n: "Pictures", steps: "Steps", seed: "Seed", guidance: "Guidance", prompt: "the prompt" };
+const TITLES = { n: "Pictures", steps: "Steps", seed: "Seed", guidance: "Guidance", image_guidance: "Image guidance", prompt: "the prompt" };
 
 function fail(error) {
   find("error").textContent = error.message.replace(/`(\w+)`/g, (said, name) => TITLES[name] ?? said);
@@ -177,6 +177,7 @@ function readForm() {
     height: Number(find("height").value),
     steps: Number(find("steps").value),
     guidance: Number(find("guidance").value),
+    image_guidance: Number(find("image_guidance").value),
     seed: seed === "" ? null : Number(seed),
     branches: readBranches(),
     overlap: find("overlap").value,
@@ -259,7 +260,7 @@ function showProgress(seen) {
 
 // Back from settings to the form --------------------------------------------------------------
 
-const NAMED = ["prompt", "steps", "guidance", "seed", "width", "height", "overlap"];
+const NAMED = ["prompt", "steps", "guidance", "image_guidance", "seed", "width", "height", "overlap"];
 
 async function loadSettings({ key, settings }) {
   for (const name of NAMED) find(name).value = settings[name];
@@ -347,6 +348,7 @@ async function begin() {
   start = await call("GET", "/api/start");
   find("model").textContent = start.model;
   find("number").max = start.pictures;
+  find("guidance").value = start.guidance;
   makeToyFields();
   if (start.model === "miniature") {
     find("known").hidden = false;
