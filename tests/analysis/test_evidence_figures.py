@@ -87,15 +87,26 @@ def test_each_way_is_a_line_from_the_base_along_lambda() -> None:
         "image": [(0.3, 0.95), (0.5, 0.9)],
         "both": [(0.4, 0.8), (0.6, 0.6)],
         "own words": [(0.35, 0.85), (0.55, 0.7)],
+        "guided": [(0.45, 0.9), (0.7, 0.8)],
     }
     rows = [way("base", 0.0, 1.0)] + [
-        way(f"{name}, {scale:g}", *at, variant="full", scale=scale)
+        way(f"{name}, {number:g}", *at, variant="full", **swept)
         for name, line in values.items()
-        for at, scale in zip(line, (0.5, 1.25), strict=True)
+        for at, number in zip(line, (0.5, 1.25), strict=True)
+        for swept in (
+            [{"scale": 1, "image_guidance": number}]
+            if name == "guided"
+            else [{"scale": number, "image_guidance": 1}]
+        )
     ]
     (ax,) = drawn("strength", "strength", rows).axes
     lines, labels = ax.get_legend_handles_labels()
-    assert labels == ["image rows (DDS)", "both branches", "image rows and own words"]
+    assert labels == [
+        "image rows (DDS)",
+        "both branches",
+        "image rows and own words",
+        "image rows, image guidance",
+    ]
     for line, shown in zip(lines, values.values(), strict=True):
         assert line.get_xydata().tolist() == [[0, 1], *map(list, shown)]
     numbers = {(text.xy, text.get_text()) for text in ax.texts}

@@ -107,7 +107,10 @@ def test_figures_of_a_model_with_its_adapter(
         assert told[group] == (use.branches, use.own_words)
     assert told["base"] == (None, None)
     held = {row["group"] for row in rows if row["target"] is not None}
-    assert {group for group in WAYS if group in held} == {group for group in WAYS if "DDS" in group}
+    assert held & set(WAYS) == {
+        "adapter, image rows (DDS)",
+        "adapter, image rows (DDS), image guidance 3",
+    }
     assert {row["group"] for row in rows} == {
         "autoencoder",
         "probe",
@@ -168,10 +171,10 @@ def test_an_experiment_names_its_checkpoints_and_becomes_a_page(
     rows = [json.loads(line) for line in (tmp_path / "table.jsonl").read_text().splitlines()]
     ways = [row["name"] for row in rows[len(SINGLE) + 1 : -1]]
     assert [row["name"] for row in rows] == [*SINGLE, "base", *ways, "samples"]
-    assert ways == ["image", "both", "own words"]
+    assert ways == ["image", "both", "own words", "guided"]
     assert all(row["experiment"] == "table" and row["base"] and row["probe"] for row in rows)
-    assert all(row["adapter"] for row in rows[-4:-1])
-    assert rows[-5]["retention"][0] in (1, None)
+    assert all(row["adapter"] for row in rows[-1 - len(ways) : -1])
+    assert rows[-2 - len(ways)]["retention"][0] in (1, None)
     assert len(list(tmp_path.rglob("*.png"))) == 3 * (1 + len(ways))
     result = cli("evaluate", "evidence", "--rows", tmp_path, "--out", tmp_path / "page")
     assert result.code == 0, result.err

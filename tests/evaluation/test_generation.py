@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 
 from dynaip.evaluation.experiments.several import Group
 from dynaip.evaluation.generation import (
+    GUIDED,
     OWN_WORDS,
     FluxGenerator,
     PersonalGenerator,
@@ -34,6 +35,7 @@ USES = {
     "low": Use(granularity=(1.0, 0.0, 0.0)),
     "both": Use(branches="both"),
     "own words": OWN_WORDS,
+    "guided": GUIDED,
 }
 MINIATURE = Path(__file__).parents[2] / "models" / "miniature"
 HALVES = ((0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0))

@@ -16,7 +16,7 @@ from dynaip.pipeline.arguments import (
     default_guidance,
     is_guided,
     token_grid,
-    with_defaults,
+    with_sizes,
 )
 from dynaip.pipeline.flux import load
 from dynaip.pipeline.subject import Subject
@@ -42,52 +42,88 @@ def test_sizes_are_the_models(pipe: Any, kontext: Any) -> None:
     sizes = {"height": tiny.SIZE, "width": tiny.SIZE, "max_sequence_length": 12}
     assert default_arguments(pipe) == sizes
     assert default_arguments(kontext) == {**sizes, "max_area": tiny.SIZE**2}
-    given = with_defaults(pipe, {"height": 16, "width": None, "generator": None})
+    given = with_sizes(pipe, {"height": 16, "width": None, "generator": None})
     assert given == {**sizes, "height": 16}
 
 
-CARD = "---\nlicense: apache-2.0\n{}---\n# A model\n"
+CARD = "---\nlicense: apache-2.0\n{}\n---\n# A model\n"
+TOLD = "inference: {{parameters: {{guidance_scale: {}}}}}"
+
+
+@pytest.fixture(scope="module")
+def saved(pipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    pipe.save_pretrained(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
     ("told", "guidance"),
     [
         ("", None),
-        ("inference: false\n", None),
-        ("inference:\n  parameters:\n    steps: 3\n", None),
-        ("inference:\n  parameters:\n    guidance_scale: 2\n", 2),
+        ("inference: false", None),
+        ("inference: {parameters: {steps: 3}}", None),
+        (TOLD.format(2), 2),
+        (TOLD.format(0), 0),
     ],
 )
 def test_guidance_is_the_cards(
-    told: str, guidance: float | None, pipe: Any, tmp_path: Path
+    told: str,
+    guidance: float | None,
+    saved: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of the pipeline that is loaded, and of others made out of it."""
-    pipe.save_pretrained(tmp_path)
-    (tmp_path / "README.md").write_text(CARD.format(told))
-    loaded = load(tmp_path)
-    assert default_arguments(loaded).get("guidance_scale") == guidance
-    assert default_guidance(loaded) == (guidance or 3.5)
-    assert default_guidance(FluxImg2ImgPipeline.from_pipe(loaded)) == (guidance or 7)
-    assert with_defaults(loaded, {"guidance_scale": 4})["guidance_scale"] == 4
+    """Of the pipeline that is loaded, and of others made out of it, wherever one is."""
+    (saved / "README.md").write_text(CARD.format(told))
+    monkeypatch.chdir(saved.parent)
+    loaded = load(saved.name)
+    monkeypatch.chdir(tmp_path)
+    own = [3.5, 7] if guidance is None else [guidance] * 2
+    other = FluxImg2ImgPipeline.from_pipe(loaded)
+    assert [default_guidance(each) for each in (loaded, other)] == own
+    assert default_guidance(loaded, 4) == 4
+
+
+def test_a_picture_is_drawn_with_it(saved: Path) -> None:
+    (saved / "README.md").write_text(CARD.format(TOLD.format(9)))
+    pipe = load(saved)
+    sizes = {"height": tiny.SIZE, "width": tiny.SIZE, "max_sequence_length": 12}
+    call = {"num_inference_steps": 1, "output_type": "latent", "return_dict": False}
+    pictures = []
+    with tiny.adapter().attach(pipe) as personal:
+        for make, more in ((personal, {}), (pipe, {**sizes, "guidance_scale": 9.0}), (pipe, sizes)):
+            seed = torch.Generator().manual_seed(0)
+            pictures.append(make("a dog", generator=seed, **call, **more)[0])
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
 
 
 def test_without_a_card_it_is_diffusers_own(
     pipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not that of a README that happens to be here."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "README.md").write_text(
-        CARD.format("inference: {parameters: {guidance_scale: 9}}\n")
-    )
+    (tmp_path / "README.md").write_text(CARD.format(TOLD.format(9)))
     assert default_guidance(pipe) == 3.5
 
 
-def test_a_guidance_that_is_no_number(pipe: Any, tmp_path: Path) -> None:
-    pipe.save_pretrained(tmp_path)
-    (tmp_path / "README.md").write_text(
-        CARD.format("inference: {parameters: {guidance_scale: much}}\n")
-    )
-    with pytest.raises(ValueError, match=r"guidance_scale of .*README.md is 'much'; make it a"):
-        default_arguments(load(tmp_path))
+@pytest.mark.parametrize("told", ["much", "-2", ".nan", ".inf", "true"])
+def test_a_guidance_that_is_none(told: str, saved: Path) -> None:
+    (saved / "README.md").write_text(CARD.format(TOLD.format(told)))
+    with pytest.raises(ValueError, match=r"guidance_scale in .*README.md is .*; make it a number"):
+        default_guidance(load(saved))
+
+
+@pytest.mark.parametrize("text", [CARD.format("title: a: b"), "---\n- a\n---\n", "---\n\udce9"])
+def test_a_card_that_cannot_be_read(text: str, saved: Path) -> None:
+    """It is asked for only where it counts."""
+    (saved / "README.md").write_bytes(text.encode("utf-8", "surrogateescape"))
+    loaded = load(saved)
+    assert default_guidance(loaded, 2) == 2
+    assert default_arguments(loaded)["height"] == tiny.SIZE
+    with pytest.raises(ValueError, match=r"model card .*README.md cannot be read"):
+        default_guidance(loaded)
 
 
 def test_without_a_size_there_is_no_grid(pipe: Any) -> None:
@@ -116,7 +152,7 @@ def test_the_grid_is_that_of_the_pass(
             generator = torch.Generator().manual_seed(0)
             personal("a dog", subjects=subjects, output_type="latent", generator=generator, **call)
         hook.remove()
-    grid = token_grid(pipe, with_defaults(pipe, {"height": height, "width": width}))
+    grid = token_grid(pipe, with_sizes(pipe, {"height": height, "width": width}))
     assert grid is not None
     assert grid[0] != grid[1]
     changed = (rows[1] - rows[0]).abs().amax((0, 2))[: grid[0] * grid[1]].reshape(grid) > 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from diffusers import FluxFillPipeline, FluxImg2ImgPipeline
+from diffusers import FluxImg2ImgPipeline
 from PIL import Image
 
 from dynaip.pipeline.flux import PersonalPipeline
@@ -111,6 +111,32 @@ def test_away_from_another_subject(personal: Any) -> None:
     np.testing.assert_allclose(guided, blue + 3 * (red - blue), atol=1e-5)
 
 
+def test_away_from_a_subject_alone(personal: Any) -> None:
+    once = {"num_inference_steps": 1}
+    base, blue = draw(personal, **once), draw(personal, subjects=[Subject(BLUE)], **once)
+    guided = draw(personal, image_guidance_scale=3, negative_ip_adapter_image=BLUE, **once)
+    np.testing.assert_allclose(guided, blue + 3 * (base - blue), atol=1e-5)
+
+
+def test_while_a_subject_is_away_both_passes_are_the_bases(personal: Any) -> None:
+    made: list[torch.Tensor] = []
+    hook = personal.pipe.transformer.register_forward_hook(
+        lambda module, args, output: made.append(output[0])
+    )
+    draw(personal, subjects=[Subject(RED, end=0.5)], image_guidance_scale=3)
+    hook.remove()
+    assert len(made) == 4
+    assert [torch.equal(*made[step : step + 2]) for step in (0, 2)] == [False, True]
+
+
+def test_encoded_subjects_and_several_pictures(personal: Any) -> None:
+    settings = {"image_guidance_scale": 3, "num_images_per_prompt": 2}
+    once = personal.encode([Subject(RED)])
+    made = [draw(personal, subjects=given, **settings) for given in (once, [Subject(RED)])]
+    np.testing.assert_array_equal(*made)
+    assert len(made[0]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -129,13 +155,3 @@ def test_what_cannot_be_is_refused(personal: Any, arguments: dict[str, Any], wor
     for subjects in ([], [Subject(RED)]):
         with pytest.raises(ValueError, match=words):
             draw(personal, subjects=subjects, **arguments)
-
-
-def test_pipelines_of_one_pass_refuse_it() -> None:
-    parts = tiny.pipeline().components
-    for name in ("image_encoder", "feature_extractor"):
-        parts.pop(name)
-    adapter, encoder = tiny.adapter(), tiny.image_encoder()
-    personal = PersonalPipeline(FluxFillPipeline(**parts), adapter, image_encoder=encoder)
-    with personal, pytest.raises(ValueError, match="FluxFillPipeline has no second pass"):
-        personal(PROMPT, subjects=[Subject(RED)], image_guidance_scale=2)

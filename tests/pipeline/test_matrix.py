@@ -161,6 +161,23 @@ def test_every_pipeline(kind: str) -> None:
     assert_promises(*build(kind))
 
 
+@pytest.mark.parametrize("kind", [kind for kind in PIPELINES if "guidance" not in kind])
+def test_image_guidance(kind: str) -> None:
+    """With one step, v_0 + w (v_1 - v_0) is true of the latents; with one pass, it is refused."""
+    pipe, arguments = build(kind)
+    call = {**arguments, "num_inference_steps": 1}
+    with attach(pipe) as personal:
+        guided = {"subjects": [Subject(RED)], "image_guidance_scale": 3.0}
+        if "true_cfg_scale" not in inspect.signature(pipe.__call__).parameters:
+            with pytest.raises(ValueError, match=f"{type(pipe).__name__} has no second pass"):
+                draw(personal, **guided, **call)
+            return
+        base, seen = draw(personal, **call), draw(personal, subjects=[Subject(RED)], **call)
+        made = draw(personal, **guided, **call)
+    assert abs(made - seen).max() > SEEN
+    np.testing.assert_allclose(made, base + 3 * (seen - base), atol=1e-4)
+
+
 def lora(pipe: FluxPipeline) -> None:
     config = peft.LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
     torch.manual_seed(4)

@@ -121,6 +121,14 @@ def test_pictures_of_before_there_were_several_views_are_read(saved: Path) -> No
     assert second == SETTINGS.subjects[1]
 
 
+def test_pictures_of_before_there_was_image_guidance_are_read(saved: Path) -> None:
+    file = saved.with_suffix(".json")
+    values = json.loads(file.read_text())
+    del values["image_guidance"]
+    file.write_text(json.dumps(values))
+    assert read_settings(file) == SETTINGS
+
+
 def test_an_unknown_field_is_said(saved: Path) -> None:
     file = saved.with_suffix(".json")
     file.write_text(json.dumps({**json.loads(file.read_text()), "extra": 1}))
@@ -136,6 +144,7 @@ def test_an_unknown_field_is_said(saved: Path) -> None:
         ({"steps": 2.5}, "steps is 2.5"),
         ({"steps": 0}, "steps is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"image_guidance": 0.5}, "image_guidance is 0.5"),
         ({"branches": "none"}, "branches is 'none'"),
         ({"adapter": 1}, "adapter is 1"),
         ({"versions": {"dynaip": 1}}, "versions is"),
@@ -214,10 +223,12 @@ def test_an_adapter_without_part_is_not_named(tmp_path: Path) -> None:
     assert (origin.adapter, origin.adapter_sha256) == ("mine", adapter_sha256(tmp_path / "mine"))
     picture = Image.new("RGB", (4, 6))
     asked = {name: getattr(SETTINGS, name) for name in ("prompt", "seed", "steps", "guidance")}
-    asked |= {"branches": "image", "overlap": "sum"}
+    asked |= {"branches": "image", "overlap": "sum", "image_guidance": 3.0}
     alone = origin.describe(picture, **asked)
     assert (alone.adapter, alone.adapter_sha256, alone.height) == (None, None, 6)
-    assert origin.describe(picture, SETTINGS.subjects, **asked).adapter == "mine"
+    with_it = origin.describe(picture, SETTINGS.subjects, **asked)
+    assert with_it.adapter == "mine"
+    assert [each.image_guidance for each in (alone, with_it)] == [1, 3]
     assert Origin.read("owner/base") == Origin("owner/base")
 
 

@@ -128,8 +128,9 @@ class FluxGenerator:
     ) -> UInt8[np.ndarray, "b y x 3"]:
         pictures = pipe(
             [request.prompt for request in requests],
-            **default_arguments(self.pipe)
-            | {"num_inference_steps": self.steps, "guidance_scale": self.guidance},
+            **default_arguments(self.pipe),
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
             generator=[torch.Generator().manual_seed(request.seed) for request in requests],
             output_type="np",
             **arguments,

@@ -10,6 +10,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 from huggingface_hub import metadata_load
+from yaml import YAMLError
 
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.pipeline.subject import Grid
@@ -26,49 +27,60 @@ OF_THE_PROMPT = ("prompt_2", "prompt_embeds", "pooled_prompt_embeds")
 SECOND_PASS = ("true_cfg_scale", "negative_prompt", *(f"negative_{n}" for n in OF_THE_PROMPT))
 
 
-def default_arguments(pipe: DiffusionPipeline) -> dict[str, Any]:
-    """What this model was made for, where diffusers' FLUX pipelines assume FLUX.1.
+def default_arguments(pipe: DiffusionPipeline) -> dict[str, int]:
+    """Sizes of this model, where diffusers' FLUX pipelines assume those of FLUX.1.
 
     Returns:
-        Those of `height`, `width` (pixels), `max_area` (Kontext's size, square pixels),
-        `max_sequence_length` and `guidance_scale` (where the model's card has one) that the
-        pipeline's call takes.
-
-    Raises:
-        ValueError: The card's guidance is no number.
+        Those of `height`, `width` (pixels), `max_area` (Kontext's size, square pixels) and
+        `max_sequence_length` that the pipeline's call takes.
     """
     size = getattr(pipe.vae.config, "sample_size", None)
     tokens = getattr(pipe.tokenizer_2, "model_max_length", 512)
     defaults = {"height": size, "width": size, "max_sequence_length": min(512, tokens)}
     defaults["max_area"] = size and size * size
-    defaults["guidance_scale"] = _guidance_of_card(pipe)
     accepted = inspect.signature(pipe.__call__).parameters
     return {name: v for name, v in defaults.items() if v is not None and name in accepted}
 
 
-def default_guidance(pipe: DiffusionPipeline) -> float:
-    """What a call draws with that gives no `guidance_scale`: the card's, or the pipeline's own."""
-    own = inspect.signature(pipe.__call__).parameters["guidance_scale"].default
-    return float(default_arguments(pipe).get("guidance_scale", own))
+def default_guidance(pipe: DiffusionPipeline, given: float | None = None) -> float:
+    """Guidance by the prompt where none is given: the model card's, or the pipeline's own.
 
+    A card is that of the local folder that the pipeline was loaded from, whatever it is then used
+    for; a pipeline put together from parts has none.
 
-def _guidance_of_card(pipe: DiffusionPipeline) -> float | None:
-    """What the model card of a local folder has under `inference: parameters: guidance_scale`."""
+    Args:
+        pipe: The pipeline.
+        given: What was asked for, which counts.
+
+    Raises:
+        ValueError: The card cannot be read, or what it says is no guidance.
+    """
+    if given is not None:
+        return given
     card = Path(pipe.name_or_path, "README.md") if pipe.name_or_path else None
-    if card is None or not card.is_file():
-        return None
-    told: Any = metadata_load(card)
+    told = _guidance_in(card) if card and card.is_file() else None
+    own = inspect.signature(pipe.__call__).parameters["guidance_scale"].default
+    return float(own if told is None else told)
+
+
+def _guidance_in(card: Path) -> Any:
+    """What a card has under `inference: parameters: guidance_scale`."""
+    try:
+        told: Any = metadata_load(card)
+    except (YAMLError, ValueError) as error:
+        raise ValueError(f"The model card {card} cannot be read ({error}); mend it.") from error
     for key in ("inference", "parameters", "guidance_scale"):
-        if not isinstance(told, dict):
-            return None
-        told = told.get(key)
-    if told is not None and (isinstance(told, bool) or not isinstance(told, int | float)):
-        raise ValueError(f"The guidance_scale of {card} is {told!r}; make it a number.")
+        told = told.get(key) if isinstance(told, dict) else None
+    number = isinstance(told, int | float) and not isinstance(told, bool)
+    if told is not None and not (number and 0 <= told < math.inf):
+        raise ValueError(
+            f"The guidance_scale in {card} is {told!r}; make it a number that is not negative."
+        )
     return told
 
 
-def with_defaults(pipe: DiffusionPipeline, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A call's arguments without those that are `None`, the model's own where none were given."""
+def with_sizes(pipe: DiffusionPipeline, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A call's arguments without those that are `None`, sizes that were not given filled in."""
     given = {name: value for name, value in arguments.items() if value is not None}
     return {**default_arguments(pipe), **given}
 
@@ -105,18 +117,6 @@ def is_guided(arguments: Mapping[str, Any]) -> bool:
     return arguments.get("true_cfg_scale", 1) > 1 and (words or embeds)
 
 
-def check_image_guidance(scale: float) -> None:
-    """Refuses what is no strength of image guidance.
-
-    Raises:
-        ValueError: It is under 1, or not finite.
-    """
-    if not 1 <= scale < math.inf:
-        raise ValueError(
-            f"image_guidance_scale is {scale:g}; give 1 for none, or a number above, such as 3."
-        )
-
-
 def with_image_guidance(
     pipe: DiffusionPipeline,
     prompt: str | list[str] | None,
@@ -134,12 +134,15 @@ def with_image_guidance(
     Raises:
         ValueError: The scale is none, the pipeline has one pass only, or its second is taken.
     """
-    check_image_guidance(scale)
+    if not 1 <= scale < math.inf:
+        raise ValueError(
+            f"image_guidance_scale is {scale:g}; give 1 for none, or a number above, such as 3."
+        )
     if "true_cfg_scale" not in inspect.signature(pipe.__call__).parameters:
         raise ValueError(
             f"{type(pipe).__name__} has no second pass; leave image_guidance_scale out."
         )
-    if taken := [name for name in arguments if name in SECOND_PASS]:
+    if taken := [n for n in SECOND_PASS if arguments.get(n, 1) != 1]:
         raise ValueError(
             f"image_guidance_scale makes its own second pass; leave it or {taken[0]} out."
         )

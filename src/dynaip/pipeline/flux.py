@@ -27,11 +27,12 @@ from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base, find_sites
 from dynaip.pipeline.arguments import (
     counts_steps,
+    default_guidance,
     is_guided,
     refuse_stock,
     token_grid,
-    with_defaults,
     with_image_guidance,
+    with_sizes,
 )
 from dynaip.pipeline.phrases import have_phrases, text_masks, words_of
 from dynaip.pipeline.placing import resolve_places
@@ -114,7 +115,9 @@ def load(
         )
     try:
         import_own_parts(folder / "model_index.json")
-        pipe = FluxPipeline.from_pretrained(str(model), dtype=dtype)
+        # Whole, so that the folder is found from elsewhere, too: its card is read later.
+        location = folder.absolute() if folder.is_dir() else model
+        pipe = FluxPipeline.from_pretrained(str(location), dtype=dtype)
     except UNREADABLE as error:
         if not folder.exists():
             raise ValueError(
@@ -210,13 +213,14 @@ class PersonalPipeline:
                 subject has a phrase, `"both"`.
             overlap: Where subjects meet, `"sum"` (Equation 9), `"normalise"` or `"priority"` of
                 earlier ones.
-            image_guidance_scale: How far to go from what the prompt gives by itself to what it
-                gives with the subjects; 1 is the paper's single pass, more takes a second pass in
-                each step, of the same prompt without subjects (classifier-free guidance by the
-                reference alone; `true_cfg_scale` is by both).
-            negative_ip_adapter_image: What the other pass of image guidance, or the unconditional
+            image_guidance_scale: w of `v_0 + w (v_1 - v_0)`, where `v_1` sees prompt and subjects
+                and `v_0` the same prompt without them: classifier-free guidance by the references
+                alone. 1 is a single pass; more takes two in each step. Not with negative or
+                regional prompts, nor in pipelines without `true_cfg_scale`.
+            negative_ip_adapter_image: What the second pass of image guidance, or the unconditional
                 one of true classifier-free guidance, sees, a picture, a card or a `Subject`, one
-                or several; by default nothing.
+                or several; by default nothing. Where subjects have phrases, its image rows alone
+                see it.
             regional_prompts: Prompts of places in the picture, beside `prompt`. This and the three
                 after it are the arguments of InstantX's Regional-Prompting-FLUX.
             regional_masks: As many places, see `Subject.mask`; here a token is in or out.
@@ -232,15 +236,23 @@ class PersonalPipeline:
             ValueError: A reference, mask or argument cannot be used.
         """
         refuse_stock(arguments)
-        arguments = with_defaults(self.pipe, arguments)
+        arguments = with_sizes(self.pipe, arguments)
+        given = arguments.get("guidance_scale")
+        arguments["guidance_scale"] = default_guidance(self.pipe, given)
         as_tuple = not arguments.pop("return_dict", True)
         words = words_of(prompt, arguments)
         conditioning = self._conditioning(words, subjects, arguments, overlap, branches)
         phrased = conditioning.prompt.text_mask is not None
         if image_guidance_scale != 1:
+            if regional_prompts is not None:
+                raise ValueError(
+                    "image_guidance_scale and regional prompts do not go together: a second pass "
+                    "has no regions; leave one of them out."
+                )
             guided = with_image_guidance(self.pipe, prompt, image_guidance_scale, arguments)
-            # Without a subject both passes are the base's.
-            arguments = guided if conditioning.prompt.subjects else arguments
+            # Where neither pass sees anybody, both are the base's.
+            seen = conditioning.prompt.subjects or negative_ip_adapter_image is not None
+            arguments = guided if seen else arguments
         negative = self._negative(negative_ip_adapter_image, arguments, overlap, phrased)
         places = Regional(regional_prompts, regional_masks, base_ratio, mask_inject_steps)
         regions = encode_regions(self.pipe, places, token_grid(self.pipe, arguments), arguments)
@@ -248,11 +260,6 @@ class PersonalPipeline:
             raise ValueError(
                 "Subjects' phrases and regional prompts do not go together: a region has words of "
                 "its own; leave one of them out."
-            )
-        if regions is not None and image_guidance_scale != 1:
-            raise ValueError(
-                "image_guidance_scale and regional prompts do not go together: the second pass "
-                "has no regions; leave one of them out."
             )
         self.attachment.branches = attended_rows(self.adapter, phrased, branches)
         self.attachment.set_prompt(conditioning.prompt, negative)
@@ -302,7 +309,7 @@ class PersonalPipeline:
                 "A subject's phrase is looked up in the prompt; give `encode` that as `prompt`."
             )
         length = {"max_sequence_length": max_sequence_length}
-        masks = text_masks(self.pipe, [subjects], [prompt], with_defaults(self.pipe, length))
+        masks = text_masks(self.pipe, [subjects], [prompt], with_sizes(self.pipe, length))
         return made._replace(prompt=made.prompt.with_text_mask(masks), words=prompt)
 
     @torch.no_grad()
@@ -445,7 +452,7 @@ class PersonalPipeline:
         subjects = [s if isinstance(s, Subject) else Subject(cast(Reference, s)) for s in each]
         if have_phrases([subjects]):
             raise ValueError(
-                "A phrase is words of the prompt that name a subject of it; leave it out of "
+                "A phrase names one of the picture's own subjects; leave it out of "
                 "negative_ip_adapter_image."
             )
         prompt = self.encode(subjects, token_grid(self.pipe, arguments), overlap).prompt

@@ -100,7 +100,8 @@ class Settings:
     Attributes:
         prompt, seed, steps, guidance, width, height: Of this picture.
         branches: Rows that saw the references; see `RecordedBranches`.
-        image_guidance: Image guidance; 1 is a single pass, as of pictures that do not tell.
+        image_guidance: How far it went from the prompt's picture towards the references'; 1, also
+            where older pictures do not tell, is a single pass.
         overlap: What happened where they meet.
         model: A hub id, or the name of a local folder.
         adapter: The same; nothing where no adapter was used.
@@ -190,10 +191,13 @@ class Origin:
 
         Args:
             picture: Its pixels.
-            subjects: Its references; where there are none, the adapter had no part in it.
-            **asked: The prompt, seed, steps, guidance (both), branches and overlap, see `Settings`.
+            subjects: Its references; where there are none, neither the adapter nor image guidance
+                had a part in it.
+            **asked: The prompt, seed, steps, guidance, image guidance, branches and overlap, see
+                `Settings`.
         """
         used = self if subjects else Origin(self.model)
+        asked = asked if subjects else {**asked, "image_guidance": 1.0}
         return Settings(
             **dataclasses.asdict(used),
             **asked,

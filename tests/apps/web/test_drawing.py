@@ -21,6 +21,8 @@ from dynaip.apps.web.takes import GRANULARITIES, compare, repeat
 from dynaip.pipeline.provenance import Origin
 from dynaip.pipeline.subject import Subject
 
+GUIDED = {"image_guidance": 3, "guidance": 2}
+
 
 def order(**changes: Any) -> Order:
     picture = base64.b64encode(png()).decode()
@@ -56,6 +58,13 @@ def test_previews_come_closer_and_the_last_is_the_picture(
     assert len(distances) == 3
     assert distances[0] >= distances[1] > distances[2]
     assert distances[2] < 1
+
+
+def test_image_guidance_is_used_and_told(own: Pencil) -> None:
+    made = [own.draw(repeat(order(**more))[0], lambda _: None) for more in ({}, GUIDED)]
+    assert (np.asarray(made[0].picture) != np.asarray(made[1].picture)).any()
+    assert [each.settings.image_guidance for each in made] == [1, 3]
+    assert [each.settings.guidance for each in made] == [3.5, 2]
 
 
 def test_settings_tell_no_folders(drawn: tuple[Made, Any]) -> None:
@@ -166,6 +175,8 @@ def test_repeats_count_the_seed_up_and_comparisons_keep_it() -> None:
     assert [take.order.seed for take in repeat(order(n=3))] == [4, 5, 6]
     branches = compare(order(n=3), "branches")
     assert [len(take.order.cast) for take in branches] == [0, 1, 1]
+    guided = compare(order(image_guidance=3), "branches")
+    assert [take.order.image_guidance for take in guided] == [1, 3, 3]
     levels = compare(order(), "granularity")
     assert [take.order.seed for take in levels] == [4] * len(GRANULARITIES)
     assert levels[2].order.cast[0].subject.granularity == (0, 1, 0)
@@ -203,6 +214,7 @@ def test_phrases_make_both_branches_the_usual_ones_and_are_compared_apart() -> N
         {"branches": ""},
         {"guidance": float("nan")},
         {"image_guidance": 0.5},
+        {"image_guidance": 3, "subjects": []},
         {"prompt": "half a letter \ud800"},
         {"nothing \ud800": 1},
         {"prompt": "a" * 3000},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,6 +125,22 @@ def test_boxes_scale_and_branches_are_the_way_s(
     assert not np.array_equal(picture, FluxPainter(personal, WAY)(case, 7)[0])
 
 
+def test_image_guidance_is_the_way_s(
+    manifest: Manifest, personal: PersonalPipeline, tmp_path: Path
+) -> None:
+    case, way = manifest.cases[0], dataclasses.replace(WAY, image_guidance=3.0)
+    picture, settings = FluxPainter(personal, way)(case, 7)
+    subjects = [Subject(s.references[0], mask=s.box) for s in case.subjects]
+    assert np.array_equal(picture, draw(personal, case, subjects, image_guidance_scale=3.0))
+    assert not np.array_equal(picture, draw(personal, case, subjects))
+    assert settings.image_guidance == 3
+    # Runs from before there was any are still the same method.
+    tiny.adapter().save_pretrained(tmp_path)
+    named = [dataclasses.replace(each, adapter=str(tmp_path)) for each in (way, WAY)]
+    told = [each.method("ours").settings.get("image_guidance") for each in named]
+    assert told == [3, None]
+
+
 def test_without_an_adapter_the_base_answers(manifest: Manifest) -> None:
     pipe = tiny.pipeline()
     picture, settings = FluxPainter(pipe, dataclasses.replace(WAY, size=16))(manifest.cases[0], 7)
@@ -172,12 +189,12 @@ def test_rendered_subjects_are_held_out_and_come_again(tmp_path: Path) -> None:
 
 
 def draw(
-    personal: PersonalPipeline, case: Case, subjects: list[Subject], branches: str = "image"
+    personal: PersonalPipeline, case: Case, subjects: list[Subject], **settings: Any
 ) -> Image.Image:
     return personal(
         case.prompt,
         subjects=subjects,
-        branches=branches,  # pyright: ignore[reportArgumentType]
+        **{"branches": "image", **settings},
         num_inference_steps=1,
         guidance_scale=1.0,
         generator=torch.Generator().manual_seed(7),

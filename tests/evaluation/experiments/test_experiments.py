@@ -287,6 +287,7 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
         for kind, test in row.get("against_method", {}).items():
             less = row["outcomes"][kind] - method["outcomes"][kind]
             assert test["difference"][0] == pytest.approx(less), (row["name"], kind)
+    assert {row["image_guidance"] for row in several if "guided" in row["name"]} == {3}
     left, right = samples["shown"]["left"][0], samples["shown"]["right"][0]
     assert left != right
     for row in several:

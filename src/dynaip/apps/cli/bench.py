@@ -251,22 +251,26 @@ def run(
     from dynaip.pipeline.arguments import default_guidance
 
     asked = read_manifest(manifest)
+    chosen = None if no_adapter else adapter_location(adapter, model)
+    attended = one_of("--branches", branches or "image", BRANCHES)
+    meeting = one_of("--overlap", overlap or asked.settings.get("overlap", "sum"), OVERLAPS)
+    # Before the model, which goes where this says that the process is.
+    state = process_state()
+    index, count = _parse_shard(shard)
+    part = (index * state.num_processes + state.process_index, count * state.num_processes)
     pipe = load_model(model, offload)
     way = Way(
         model=str(model or miniature_folder()),
-        adapter=None if no_adapter else adapter_location(adapter, model),
+        adapter=chosen,
         steps=steps,
-        guidance=default_guidance(pipe) if guidance is None else guidance,
+        guidance=default_guidance(pipe, guidance),
         image_guidance=image_guidance,
-        branches=one_of("--branches", branches or "image", BRANCHES),
-        overlap=one_of("--overlap", overlap or asked.settings.get("overlap", "sum"), OVERLAPS),
+        branches=attended,
+        overlap=meeting,
         scale=1.0 if scale is None else scale,
         boxes=boxes is not False,
         size=size,
     )
-    state = process_state()
-    index, count = _parse_shard(shard)
-    part = (index * state.num_processes + state.process_index, count * state.num_processes)
     results = Results.create(out, asked, way.method(name))
     if state.is_main_process:
         _tell_cut_prompts(pipe, asked)

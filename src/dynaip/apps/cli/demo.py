@@ -71,7 +71,7 @@ def demo(
         str | None, typer.Option(help="A bundle trained on Toyland; else the miniature.")
     ] = None,
 ) -> None:
-    """Draw a contact sheet: held-out subjects in prompted scenes, DDS on and off, granularities."""
+    """Draw a contact sheet: held-out subjects in prompted scenes, with and without DDS and such."""
     from dynaip.pipeline.arguments import default_guidance
 
     _check_ours(out, subjects)
@@ -79,7 +79,7 @@ def demo(
     adapter = load_adapter(adapter_location(None, model))
     pipe = load_model(model)
     cases = draw_cases(subjects, seed)
-    guidance = default_guidance(pipe) if guidance is None else guidance
+    guidance = default_guidance(pipe, guidance)
     settings = {"steps": steps, "guidance": guidance}
     # The references first: they are there to play with, also where the sheet is not waited for.
     _write_references(out, cases, settings)
@@ -235,7 +235,8 @@ def _report(path: Path, cases: Sequence[Case], coefficients: Tensor) -> None:
     )
     console.print("from one reference picture in a prompted scene, without the reference, with it")
     console.print(
-        "(Dynamic Decoupling on and off), and at three granularities. The router's weights:"
+        "(Dynamic Decoupling on, with image guidance, and off), and at three granularities. The "
+        "router's weights:"
     )
     console.print(table)
     reference = path.parent / "references" / "1.png"

@@ -87,8 +87,7 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
     with contextlib.ExitStack() as stack:
         adapter = load_adapter(job.adapter) if job.adapter else None
         pipe = load_model(job.model, job.offload)
-        if job.guidance is None:
-            job = dataclasses.replace(job, guidance=default_guidance(pipe))
+        job = dataclasses.replace(job, guidance=default_guidance(pipe, job.guidance))
         draw = _open(job, pipe, adapter, stack)
         describe = _describer(job, _recorded_branches(job, adapter))
         progress = stack.enter_context(progress_bar())

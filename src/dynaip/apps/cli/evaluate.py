@@ -275,7 +275,7 @@ def miniature(
             seed=seed,
             progress=_Bars(progress),
         )
-        guidance = default_guidance(pipe) if guidance is None else guidance
+        guidance = default_guidance(pipe, guidance)
         systems = _systems(pipe, folder, adapter, steps, guidance)
         figures = suite.run(systems)
         bar = progress.add_task("what the encoders know", total=4)

@@ -137,7 +137,7 @@ def experiment(
             count=count,
             seed=seed,
             steps=steps,
-            guidance=default_guidance(pipe) if guidance is None else guidance,
+            guidance=default_guidance(pipe, guidance),
             progress=_Bar(progress),
         )
         for name in chosen:

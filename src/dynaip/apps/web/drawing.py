@@ -98,7 +98,7 @@ class Pencil:
         """In pixels, rounded down to whole tokens; the model's own where not given."""
         own, token = default_arguments(self.personal.pipe), self.token
         sides = height or own["height"], width or own["width"]
-        height, width = (max(int(side) // token, 1) * token for side in sides)
+        height, width = (max(side // token, 1) * token for side in sides)
         return height, width
 
     def counted_tokens(self, prompt: str) -> int | None:
@@ -118,8 +118,8 @@ class Pencil:
             ValueError: A reference or mask does not fit.
         """
         order, start = take.order, time.monotonic()
-        if order.guidance is None:
-            order = dataclasses.replace(order, guidance=self.guidance)
+        guidance = default_guidance(self.personal.pipe, order.guidance)
+        order = dataclasses.replace(order, guidance=guidance)
         height, width = self.size(order.height, order.width)
         preview = Preview(self.personal.pipe, height, width)
 
@@ -206,7 +206,7 @@ class Pencil:
             seed=order.seed,
             steps=order.steps,
             guidance=order.guidance,
-            image_guidance=order.image_guidance if order.cast else 1.0,
+            image_guidance=order.image_guidance,
             branches=order.branches,
             overlap=order.overlap,
         )

@@ -154,13 +154,18 @@ def read_order(values: Mapping[str, Any], limits: Limits) -> Order:
             "With `branches` image no word sees a reference; leave that or the phrases out.",
             "branches",
         )
+    image_guidance = _number(values, "image_guidance", 1.0, 1, 100)
+    if image_guidance != 1 and not cast:
+        raise OrderError(
+            "Image guidance is about references; add a subject, or set it to 1.", "image_guidance"
+        )
     return Order(
         prompt=prompt,
         seed=secrets.randbelow(LARGEST_SEED - n) if seed is None else seed,
         n=n,
         steps=_whole(values, "steps", 20, 1, limits.steps),
         guidance=_number(values, "guidance", None, 0, 100),
-        image_guidance=_number(values, "image_guidance", 1.0, 1, 100),
+        image_guidance=image_guidance,
         branches=usual if values.get("branches") is None else _choice(values, "branches", BRANCHES),
         overlap=_choice(values, "overlap", OVERLAPS),
         width=_whole(values, "width", None, 16, limits.side),

@@ -67,7 +67,10 @@ def compare(order: Order, by: str) -> tuple[Take, ...]:
 def _by_branches(order: Order) -> tuple[Take, ...]:
     plain = _with_subjects(order, phrase=None)
     takes = (
-        Take(dataclasses.replace(order, branches="image", cast=()), "no reference"),
+        Take(
+            dataclasses.replace(order, branches="image", image_guidance=1.0, cast=()),
+            "no reference",
+        ),
         Take(dataclasses.replace(plain, branches="image"), "DDS on (image rows)"),
         Take(dataclasses.replace(plain, branches="both"), "DDS off (both)"),
     )

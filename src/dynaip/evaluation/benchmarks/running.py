@@ -51,7 +51,7 @@ class Way:
     model: str
     adapter: str | None = None
     steps: int = 20
-    guidance: float = 3.5
+    guidance: float
     image_guidance: float = 1.0
     branches: Branches = "image"
     overlap: Overlap = "sum"
@@ -68,6 +68,9 @@ class Way:
         origin = Origin.read(self.model, self.adapter)
         named = {"model": origin.model, "adapter": origin.adapter}
         settings = dataclasses.asdict(self) | named
+        if self.image_guidance == 1:
+            # So that runs from before there was any go on.
+            del settings["image_guidance"]
         if self.adapter is None:
             settings = {k: v for k, v in settings.items() if k not in OF_REFERENCES}
         weights = {}
@@ -152,7 +155,8 @@ class FluxPainter:
     def __init__(self, pipe: FluxPipeline | PersonalPipeline, way: Way) -> None:
         self.pipe, self.way = pipe, way
         inner = pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe
-        self.arguments = default_arguments(inner) | {
+        self.arguments: dict[str, Any] = {
+            **default_arguments(inner),
             "num_inference_steps": way.steps,
             "guidance_scale": way.guidance,
         }

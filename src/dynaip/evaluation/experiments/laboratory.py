@@ -125,10 +125,11 @@ class Laboratory:
         intra: Folder of an adapter after stage 1, on intra-pairs alone.
         methods: That are trained per subject, to compare with.
         folder: Keeps the pictures.
+        guidance: Of the sampler, by the prompt.
         count: Pictures of each way.
         calibration: Renders that tell which factors can be measured.
         seed: Of subjects, prompts and noise.
-        steps, guidance: Of the sampler.
+        steps: Of the sampler.
         batch_size: Pictures a call.
         progress: Called with the name of a set of pictures, its size, and how many more are done.
     """
@@ -139,6 +140,7 @@ class Laboratory:
     probe: Probe
     look: Look
     folder: Path
+    guidance: float
     variants: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     intra: Path | None = None
     finder: InstanceFinder | None = None
@@ -147,7 +149,6 @@ class Laboratory:
     calibration: int = 512
     seed: int = 0
     steps: int = 20
-    guidance: float = 3.5
     batch_size: int = 32
     progress: Callable[[str, int, int], Any] = lambda name, total, done: None
 

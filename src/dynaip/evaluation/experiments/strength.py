@@ -19,6 +19,7 @@ from dynaip.evaluation.tables import jsonable
 from dynaip.evaluation.truth.granularity import frontier_statistic
 
 SCALES = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+# At 1 the pictures are those at lambda 1.
 GUIDANCES = (1.0, 2.0, 3.0, 5.0)
 BOTH = Use(branches="both")
 # Each from the base on; the first is the paper's.
@@ -28,7 +29,7 @@ SWEEPS: Mapping[str, Mapping[float, Use]] = {
         for name, way in (("image", Use()), ("both", BOTH), ("own words", OWN_WORDS))
     },
     **{
-        name: {scale: dataclasses.replace(way, image_guidance=scale) for scale in GUIDANCES}
+        name: {number: dataclasses.replace(way, image_guidance=number) for number in GUIDANCES}
         for name, way in (("guided", Use()), ("both guided", BOTH))
     },
 }

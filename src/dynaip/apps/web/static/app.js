@@ -168,17 +168,19 @@ function readBranches() {
   return chosen === "image" && state.subjects.some(({ phrase }) => phrase) ? "both" : chosen;
 }
 
+// Left blank, a number is the server's own choice.
+const numberOf = (name) => (find(name).value === "" ? null : Number(find(name).value));
+
 function readForm() {
-  const seed = find("seed").value;
   return {
     prompt: find("prompt").value,
     n: Number(find("number").value),
     width: Number(find("width").value),
     height: Number(find("height").value),
     steps: Number(find("steps").value),
-    guidance: Number(find("guidance").value),
-    image_guidance: Number(find("image_guidance").value),
-    seed: seed === "" ? null : Number(seed),
+    guidance: numberOf("guidance"),
+    image_guidance: numberOf("image_guidance"),
+    seed: numberOf("seed"),
     branches: readBranches(),
     overlap: find("overlap").value,
     subjects: state.subjects.map(subjectFields),
