@@ -239,8 +239,7 @@ def _strength(rows: Sequence[Row]) -> list[Table]:
                 "Area under the frontier of CP and retention: "
                 f"{', '.join(f'{name} {area}' for name, area in areas.items())}; "
                 f"{'; '.join(less)} (sign-flip tests, each by itself). A frontier takes the best "
-                "of its points, luck included: areas lie rather too high, and those of more "
-                "points more so (lambda has six beside the base, image guidance four)."
+                "of its points, luck included: areas lie rather too high."
             )
     return measure_tables(
         "Decoupling against lambda (Section 4.1), and image guidance", rows, notes

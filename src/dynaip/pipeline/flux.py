@@ -137,7 +137,8 @@ class PersonalPipeline:
     leaving it, or on `detach`, the pipeline is what it was, the same objects.
 
     Attributes:
-        pipe: The pipeline. Called by itself, it makes the base's pictures.
+        pipe: The pipeline. Called by itself, it makes the base's pictures, at FLUX.1's sizes and
+            guidance where none are given.
         adapter: The adapter.
         attachment: The adapter's processors in the pipeline's transformer.
     """
