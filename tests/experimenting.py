@@ -20,6 +20,7 @@ def laboratory(model: Path, folder: Path, probe: Probe, count: int) -> Laborator
     return Laboratory(
         pipe=pipe,
         model=model,
+        guidance=3.5,
         adapters={"full": model / "adapter"},
         variants={
             "full": model / "adapter",

@@ -29,6 +29,7 @@ from dynaip.evaluation.suite import Suite, Systems
 from dynaip.miniature.autoencoder import PatchAutoencoder
 from dynaip.miniature.toyland import Spec, is_held_out
 
+DDS = "adapter, image rows (DDS)"
 COUNT = 48
 LOSSLESS = PatchAutoencoder(latent_channels=48, sample_size=SIZE)
 
@@ -91,7 +92,7 @@ def measure(
     probe: Knowing, base: Renderer, adapter: Renderer | None, folder: Path
 ) -> dict[tuple[str, str], Figure]:
     suite = Suite(probe=probe, autoencoder=LOSSLESS, folder=folder, count=COUNT, batch_size=16)
-    adapters = {} if adapter is None else {"adapter": adapter}
+    adapters = {} if adapter is None else {DDS: adapter}
     figures = suite.run(Systems(base=base, adapters=adapters, reference_size=16))
     return {(figure.group, figure.name): figure for figure in figures}
 
@@ -105,10 +106,10 @@ def test_the_oracle_reaches_every_target(
     probe: Knowing, base: Renderer, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
 ) -> None:
     figures = measure(probe, base, Renderer(probe, trials[1], oracle), tmp_path)
-    assert {group for group, _ in figures} == {"autoencoder", "probe", "base", "adapter"}
+    assert {group for group, _ in figures} == {"autoencoder", "probe", "base", DDS}
     assert all(figure.reached is not False for figure in figures.values())
     assert all(figures["base", f].value == 1 for f in BASE_PROMPTED)
-    assert all(figures["adapter", f].value == 1 for f in CONCEPT_FACTORS)
+    assert all(figures[DDS, f].value == 1 for f in CONCEPT_FACTORS)
     assert sum(figure.target is not None for figure in figures.values()) == 1 + 7 + 5 + 3
 
 
@@ -117,19 +118,19 @@ def test_a_wrong_concept_falls_to_the_floor_and_keeps_the_prompt(
 ) -> None:
     figures = measure(probe, base, Renderer(probe, trials[1], of_another(trials[1])), tmp_path)
     for factor in KEPT_TARGETS:
-        figure = figures["adapter", factor]
+        figure = figures[DDS, factor]
         assert abs(figure.above_chance) < 0.25, factor
         assert figure.high < 0.6
-    assert all(figures["adapter", f"prompted {f}"].value == 1 for f in PROMPTED)
+    assert all(figures[DDS, f"prompted {f}"].value == 1 for f in PROMPTED)
 
 
 def test_a_copied_picture_keeps_the_concept_and_fails_the_prompt(
     probe: Knowing, base: Renderer, trials: tuple[list[Trial], list[Trial]], tmp_path: Path
 ) -> None:
     figures = measure(probe, base, Renderer(probe, trials[1], copied_picture), tmp_path)
-    assert all(figures["adapter", f].value == 1 for f in CONCEPT_FACTORS)
+    assert all(figures[DDS, f].value == 1 for f in CONCEPT_FACTORS)
     for factor in PROMPTED:
-        figure = figures["adapter", f"prompted {factor}"]
+        figure = figures[DDS, f"prompted {factor}"]
         assert figure.reached is False
         assert abs(figure.above_chance) < 0.3, factor
 
@@ -149,8 +150,8 @@ def test_pictures_unlike_the_renders_that_were_asked_for_are_called_strange(
     monkeypatch.setattr(probe, "energy", energy)
     figures = measure(probe, base, Renderer(probe, trials[1], copied_picture), tmp_path)
     assert figures["base", "strange pictures"].value == 0
-    assert figures["adapter", "strange pictures"].value == 1
-    assert figures["adapter", "strange pictures"].reached is None
+    assert figures[DDS, "strange pictures"].value == 1
+    assert figures[DDS, "strange pictures"].reached is None
 
 
 def test_what_the_base_cannot_do_is_not_held_against_the_adapter(
@@ -160,7 +161,7 @@ def test_what_the_base_cannot_do_is_not_held_against_the_adapter(
     adapter = Renderer(probe, trials[1], lambda trial, _: trial.source)
     figures = measure(probe, deaf, adapter, tmp_path)
     for factor in PROMPTED:
-        figure = figures["adapter", f"prompted {factor}"]
+        figure = figures[DDS, f"prompted {factor}"]
         assert figure.value == 1
         assert figure.yardstick < 0.6
         assert figure.measurable

@@ -55,13 +55,13 @@ def test_areas_are_those_of_the_rows(lab: Laboratory, monkeypatch: pytest.Monkey
     areas = {}
     for way, (area, low, high) in last["areas"].items():
         points = [row for row in ways if row["name"].startswith(f"{way}, ")]
-        assert len(points) == 6
+        assert len(points) == 4
         scores = ([row[name][0] for row in points] for name in ("cp", "retention"))
         assert area == pytest.approx(frontier_area(*scores))
         assert low <= high
         areas[way] = area
-    assert list(areas) == ["image", "both", "own words"]
-    for way in ("both", "own words"):
+    assert list(areas) == ["image", "both", "own words", "guided", "both guided"]
+    for way in list(areas)[1:]:
         less = last["image_less"][way]
         assert less["difference"][0] == pytest.approx(areas["image"] - areas[way])
         assert 0 < less["p"] <= 1
