@@ -6,7 +6,7 @@ VARIANTS := full add concat low mid high image-branch ip-adapter
 # Where `dynaip train` puts a variant; full is in the runs' own folder.
 trained = runs/ablation/$(if $(filter-out full,$(1)),$(1)/)stage2/export/adapter
 
-.PHONY: demo test lint evidence ablation
+.PHONY: demo test lint evidence ablation methods
 
 demo: $(READY)
 	$(BIN)/dynaip demo
@@ -28,6 +28,11 @@ ablation: $(READY)
 	done; done
 	$(BIN)/dynaip evaluate experiment ablation --count 64 \
 		$(foreach name,$(VARIANTS),--variant $(name)=$(call trained,$(name)))
+	$(BIN)/dynaip evaluate evidence
+
+# Trains for each of twelve subjects anew, and puts what that gives into the evidence.
+methods: $(READY)
+	$(BIN)/dynaip evaluate experiment methods --count 48
 	$(BIN)/dynaip evaluate evidence
 
 lint: $(READY)

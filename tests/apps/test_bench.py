@@ -52,10 +52,26 @@ def test_a_benchmark_is_answered_in_shards_and_goes_on(
     settings = read_settings(results.pictures()[0].path)
     assert results.method.weights["adapter"] == settings.adapter_sha256
     assert not results.missing()
-    for change in (("--branches", "both"), ("--size", 16)):
+    for change in (("--branches", "both"), ("--size", 16), ("--own-words",)):
         other = cli("bench", "run", manifest, *options, *change)
         assert other.code == 2
         assert "choose another folder" in other.err
+    blind = cli("bench", "run", manifest, *options, "--branches", "image", "--own-words")
+    assert (blind.code, "no word sees a reference" in blind.err) == (2, True)
+
+
+def test_who_is_drawn_without_own_words_is_told(
+    cli: Cli, model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    asked = read_manifest(manifest)
+    (first, second, *_) = asked.cases
+    named = " and ".join(subject.name for subject in first.subjects)
+    cases = (dataclasses.replace(first, prompt=named), dataclasses.replace(second, prompt="here"))
+    write_manifest(dataclasses.replace(asked, cases=cases), manifest)
+    options = ("--out", tmp_path / "answers", "--model", model, "--steps", 1)
+    result = cli("bench", "run", manifest, *options, "--own-words")
+    assert result.code == 0, result.err
+    assert f"1 of 2 cases are drawn without own words; of case {second.id}: The" in result.err
 
 
 @pytest.mark.slow
@@ -94,6 +110,7 @@ def test_the_base_answers_by_itself(cli: Cli, model: Path, manifest: Path, tmp_p
         ("--overlap", "sum"),
         ("--scale", 0),
         ("--no-boxes",),
+        ("--own-words",),
         ("--image-guidance", 3),
     ],
 )

@@ -197,6 +197,24 @@ def test_a_benchmark_is_answered(
     assert [subject.coefficients for subject in settings.subjects] == [(1,)] * 2
 
 
+def test_a_benchmark_is_answered_on_the_publishers_rows(
+    cli: Any, wide_model: Path, instantx: Path, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    small = ("--each", 3, "--pairs", 1, "--triples", 0, "--prompts", 1, "--size", 16)
+    assert cli("bench", "toyland", "--out", manifest, *small).code == 0
+    options = ("--model", wide_model, "--adapter", instantx, "--steps", 2)
+    asked = {"published": (), "image": ("--branches", "image")}
+    made = {}
+    for name, branches in asked.items():
+        result = cli("bench", "run", manifest, "--out", tmp_path / name, *options, *branches)
+        assert result.code == 0, result.err
+        (picture,) = (tmp_path / name / "pictures").rglob("*.png")
+        assert read_settings(picture).branches == name
+        made[name] = pixels(picture)
+    assert (made["published"] != made["image"]).any()
+
+
 def test_the_page_does_not_take_them(wide_model: Path, weights: Path) -> None:
     with pytest.raises(ValueError, match="The page is about low, mid, high"):
         _load(str(wide_model), str(weights), 1, "127.0.0.1", offload=False)

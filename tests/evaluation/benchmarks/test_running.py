@@ -23,6 +23,7 @@ from dynaip.evaluation.benchmarks.running import (
     cut_prompts,
     in_shard,
     paint_missing,
+    unnamed,
 )
 from dynaip.evaluation.benchmarks.toyland import render_pools
 from dynaip.pipeline.flux import PersonalPipeline
@@ -139,6 +140,33 @@ def test_image_guidance_is_the_way_s(
     named = [dataclasses.replace(each, adapter=str(tmp_path)) for each in (way, WAY)]
     told = [each.method("ours").settings.get("image_guidance") for each in named]
     assert told == [3, None]
+
+
+def test_own_words_are_the_subjects_names(
+    manifest: Manifest, personal: PersonalPipeline, tmp_path: Path
+) -> None:
+    way = dataclasses.replace(WAY, own_words=True)
+    painter = FluxPainter(personal, way)
+    names = [subject.name for subject in manifest.cases[0].subjects]
+    prompts = (" and ".join(names), " or ".join(reversed(names)), names[0])
+    named, other, half = (dataclasses.replace(manifest.cases[0], prompt=p) for p in prompts)
+    for case in (named, other, named):
+        picture, settings = painter(case, 7)
+        subjects = [Subject(s.references[0], mask=s.box, phrase=s.name) for s in case.subjects]
+        assert np.array_equal(picture, draw(personal, case, subjects, branches="both"))
+        assert settings.branches == "both"
+        assert [record.phrase for record in settings.subjects] == names
+    # Where a prompt does not name everybody, it is as without.
+    picture, settings = painter(half, 7)
+    assert np.array_equal(picture, FluxPainter(personal, WAY)(half, 7)[0])
+    assert (settings.branches, settings.subjects[0].phrase) == ("image", None)
+    found = unnamed(tiny.pipeline(), [named, other, half])
+    assert list(found) == [half.id]
+    assert f"does not say {names[1]!r}" in found[half.id]
+    # Runs from before there were any are still the same method.
+    tiny.adapter().save_pretrained(tmp_path)
+    both = [dataclasses.replace(each, adapter=str(tmp_path)) for each in (way, WAY)]
+    assert [each.method("ours").settings.get("own_words") for each in both] == [True, None]
 
 
 def test_without_an_adapter_the_base_answers(manifest: Manifest) -> None:

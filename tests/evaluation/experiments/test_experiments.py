@@ -261,9 +261,10 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert swept == [f"{name}, {number:g}" for name, ways in SWEEPS.items() for number in ways]
     assert [row["image_guidance"] for row in found["strength"][-9:-1]] == [1, 2, 3, 5] * 2
     assert found["strength"][-1]["areas"].keys() == SWEEPS.keys()
-    assert [row["name"] for row in found["methods"]] == ["text only", "full", "fitted"]
+    ways = ["text only", "full", "full, guided", "fitted"]
+    assert [row["name"] for row in found["methods"]] == ways
     assert all(row["seconds_per_subject"] is not None for row in found["methods"])
-    assert ["against_method" in row for row in found["methods"]] == [True, False, True]
+    assert ["against_method" in row for row in found["methods"]] == [True, False, True, True]
     ((views, words, others),) = fits
     assert (views, others) == (5, 8)
     assert "sks " in words

@@ -9,7 +9,7 @@ import typer
 
 from dynaip.adapter.choices import OVERLAPS
 from dynaip.adapter.config import BRANCHES
-from dynaip.apps.cli.drawing import progress_bar
+from dynaip.apps.cli.drawing import progress_bar, recorded_branches
 from dynaip.apps.cli.loading import (
     PROBES,
     Adapter,
@@ -223,6 +223,14 @@ def run(
     boxes: Annotated[
         bool | None, typer.Option(help="Use the manifest's boxes as masks (default).")
     ] = None,
+    own_words: Annotated[
+        bool,
+        typer.Option(
+            "--own-words",
+            help="Words that name a subject attend to it, as with --phrase of `dynaip generate`: "
+            "its name in the manifest, where the prompt says it.",
+        ),
+    ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
     guidance: Guidance = None,
     image_guidance: ImageGuidance = 1.0,
@@ -238,11 +246,13 @@ def run(
     """
     about = (adapter, branches, overlap, scale, boxes)
     guided = image_guidance != 1
-    if no_adapter and (guided or any(value is not None for value in about)):
+    if no_adapter and (guided or own_words or any(value is not None for value in about)):
         raise ValueError(
-            "--adapter, --branches, --overlap, --scale, --boxes and --image-guidance are about "
-            "references, which --no-adapter leaves out; give one or the other."
+            "--adapter, --branches, --overlap, --scale, --boxes, --own-words and --image-guidance "
+            "are about references, which --no-adapter leaves out; give one or the other."
         )
+    if own_words and branches == "image":
+        raise ValueError("With --branches image no word sees a reference; leave out --own-words.")
     quiet_libraries()
     from dynaip.evaluation.benchmarks.manifest import read_manifest
     from dynaip.evaluation.benchmarks.results import Results
@@ -252,12 +262,13 @@ def run(
 
     asked = read_manifest(manifest)
     chosen = None if no_adapter else adapter_location(adapter, model)
-    attended = one_of("--branches", branches or "image", BRANCHES)
+    attended = None if branches is None else one_of("--branches", branches, BRANCHES)
     meeting = one_of("--overlap", overlap or asked.settings.get("overlap", "sum"), OVERLAPS)
     # Before the model, which goes where this says that the process is.
     state = process_state()
     index, count = _parse_shard(shard)
     part = (index * state.num_processes + state.process_index, count * state.num_processes)
+    loaded = load_adapter(chosen) if chosen else None
     pipe = load_model(model, offload)
     way = Way(
         model=str(model or miniature_folder()),
@@ -265,15 +276,18 @@ def run(
         steps=steps,
         guidance=default_guidance(pipe, guidance),
         image_guidance=image_guidance,
-        branches=attended,
+        branches=recorded_branches(loaded, attended),
         overlap=meeting,
         scale=1.0 if scale is None else scale,
         boxes=boxes is not False,
+        own_words=own_words,
         size=size,
     )
     results = Results.create(out, asked, way.method(name))
     if state.is_main_process:
         _tell_cut_prompts(pipe, asked)
+        if own_words:
+            _tell_unnamed(pipe, asked)
     wanted = in_shard(results, part)
     ready = sum(each.path.is_file() for each in wanted)
     if ready:
@@ -281,9 +295,8 @@ def run(
     with progress_bar(state.is_local_main_process) as progress:
         bar = progress.add_task("Drawing", total=len(wanted), completed=ready)
         painter = pipe
-        if way.adapter is not None:
-            loaded = load_adapter(way.adapter).to(pipe.device, pipe.dtype)
-            painter = loaded.attach(pipe, offload=offload)
+        if loaded is not None:
+            painter = loaded.to(pipe.device, pipe.dtype).attach(pipe, offload=offload)
         made = paint_missing(
             results,
             FluxPainter(painter, way),
@@ -301,6 +314,18 @@ def _tell_cut_prompts(pipe: FluxPipeline, manifest: Manifest) -> None:
         typer.echo(
             f"{len(cut)} of {len(manifest.cases)} prompts are longer than this model reads, which "
             f"does not see their ends: the first is of case {cut[0].id}.",
+            err=True,
+        )
+
+
+def _tell_unnamed(pipe: FluxPipeline, manifest: Manifest) -> None:
+    from dynaip.evaluation.benchmarks.running import unnamed
+
+    if without := unnamed(pipe, manifest.cases):
+        case, reason = next(iter(without.items()))
+        typer.echo(
+            f"{len(without)} of {len(manifest.cases)} cases are drawn without own words; of case "
+            f"{case}: {reason}",
             err=True,
         )
 

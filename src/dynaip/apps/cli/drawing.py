@@ -83,13 +83,15 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
     import torch
 
     from dynaip.pipeline.arguments import default_guidance
+    from dynaip.pipeline.phrases import have_phrases
 
     with contextlib.ExitStack() as stack:
         adapter = load_adapter(job.adapter) if job.adapter else None
         pipe = load_model(job.model, job.offload)
         job = dataclasses.replace(job, guidance=default_guidance(pipe, job.guidance))
         draw = _open(job, pipe, adapter, stack)
-        describe = _describer(job, _recorded_branches(job, adapter))
+        phrased = have_phrases([job.subjects])
+        describe = _describer(job, recorded_branches(adapter, job.branches, phrased))
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("Drawing", total=len(job.seeds) * job.steps)
 
@@ -109,14 +111,15 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
             yield picture, describe(picture, seed, coefficients)
 
 
-def _recorded_branches(job: Job, adapter: ImagePromptAdapter | None) -> RecordedBranches:
-    """What settings call the rows that attend; without an adapter none do."""
+def recorded_branches(
+    adapter: ImagePromptAdapter | None, given: Branches | None, phrased: bool = False
+) -> RecordedBranches:
+    """What settings call the rows that attend, see `attended_rows`; without an adapter none do."""
     from dynaip.pipeline.flux import attended_rows
-    from dynaip.pipeline.phrases import have_phrases
 
     if adapter is None:
-        return job.branches or "image"
-    rows = attended_rows(adapter, have_phrases([job.subjects]), job.branches)
+        return given or "image"
+    rows = attended_rows(adapter, phrased, given)
     return rows.double if rows.double == rows.single else "published"
 
 

@@ -39,7 +39,8 @@ Offload = Annotated[
 BranchesOption = Annotated[
     str | None,
     typer.Option(
-        help="Tokens that attend to the reference: image (the paper's DDS, default), text, both."
+        help="Tokens that attend to the reference: image, text or both. Else what the adapter was "
+        "made for: of ours image (the paper's DDS), of others' what they published."
     ),
 ]
 # How long they train.

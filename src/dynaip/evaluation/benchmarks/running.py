@@ -12,15 +12,16 @@ from diffusers import FluxPipeline
 from PIL import Image
 
 from dynaip.adapter.attention import Overlap
-from dynaip.adapter.config import Branches
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
 from dynaip.evaluation.generation import hash_base
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import PersonalPipeline
+from dynaip.pipeline.phrases import phrase_rows
 from dynaip.pipeline.placing import write_box
 from dynaip.pipeline.provenance import (
     Origin,
+    RecordedBranches,
     Settings,
     record_subjects,
     save_picture,
@@ -28,7 +29,9 @@ from dynaip.pipeline.provenance import (
 from dynaip.pipeline.subject import Subject
 
 # What a run without an adapter has nothing to do with.
-OF_REFERENCES = {"branches", "overlap", "scale", "boxes", "image_guidance"}
+OF_REFERENCES = {"branches", "overlap", "scale", "boxes", "own_words", "image_guidance"}
+# Settings that came later: left out where nothing is done, so that runs from before go on.
+ADDED = {"image_guidance": 1.0, "own_words": False}
 
 Painter = Callable[[Case, int], tuple[Image.Image, Settings]]
 
@@ -41,10 +44,13 @@ class Way:
         model, adapter: Folders or hub ids; without an adapter the base answers, from the prompt.
         steps, guidance: Of the sampler.
         image_guidance: How far from the prompt's picture to the references'; 1 is a single pass.
-        branches: Rows that see the references; `"image"` is Dynamic Decoupling.
+        branches: Rows that see the references; `"image"` is Dynamic Decoupling, and `"published"`
+            those of other people's adapters.
         overlap: Where boxes meet.
         scale: The paper's lambda.
         boxes: Whether the manifest's boxes are used as masks.
+        own_words: Whether the words that name a subject see it, too, and of the text rows no
+            others; a case that is `unnamed` is drawn as if this were off.
         size: Side of the pictures in pixels; by default the model's.
     """
 
@@ -53,10 +59,11 @@ class Way:
     steps: int = 20
     guidance: float
     image_guidance: float = 1.0
-    branches: Branches = "image"
+    branches: RecordedBranches = "image"
     overlap: Overlap = "sum"
     scale: float = 1.0
     boxes: bool = True
+    own_words: bool = False
     size: int | None = None
 
     def method(self, name: str) -> Method:
@@ -68,9 +75,7 @@ class Way:
         origin = Origin.read(self.model, self.adapter)
         named = {"model": origin.model, "adapter": origin.adapter}
         settings = dataclasses.asdict(self) | named
-        if self.image_guidance == 1:
-            # So that runs from before there was any go on.
-            del settings["image_guidance"]
+        settings = {k: v for k, v in settings.items() if k not in ADDED or v != ADDED[k]}
         if self.adapter is None:
             settings = {k: v for k, v in settings.items() if k not in OF_REFERENCES}
         weights = {}
@@ -141,6 +146,18 @@ def cut_prompts(pipe: FluxPipeline, cases: Iterable[Case]) -> list[Case]:
     ]
 
 
+def unnamed(pipe: FluxPipeline, cases: Iterable[Case]) -> dict[str, str]:
+    """The cases whose prompts do not name every subject, by their ids, each with the reason."""
+    length = default_arguments(pipe)["max_sequence_length"]
+    found = {}
+    for case in cases:
+        try:
+            phrase_rows(pipe, case.prompt, [subject.name for subject in case.subjects], length)
+        except ValueError as error:
+            found[case.id] = str(error)
+    return found
+
+
 class FluxPainter:
     """A FLUX pipeline, alone or with an adapter, that answers the cases of a manifest.
 
@@ -154,7 +171,8 @@ class FluxPainter:
 
     def __init__(self, pipe: FluxPipeline | PersonalPipeline, way: Way) -> None:
         self.pipe, self.way = pipe, way
-        inner = pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe
+        inner = cast(FluxPipeline, pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe)
+        self.inner = inner
         self.arguments: dict[str, Any] = {
             **default_arguments(inner),
             "num_inference_steps": way.steps,
@@ -162,7 +180,7 @@ class FluxPainter:
         }
         if way.size is not None:
             self.arguments |= {"height": way.size, "width": way.size}
-        side = 2 * cast(FluxPipeline, inner).vae_scale_factor
+        side = 2 * inner.vae_scale_factor
         self.grid = (self.arguments["height"] // side, self.arguments["width"] // side)
         self._origin = Origin.read(way.model, way.adapter)
         self._read: tuple[Any, Any, Any] = (None, None, None)
@@ -174,16 +192,19 @@ class FluxPainter:
             ValueError: A reference cannot be used; the sentence names the case.
         """
         arguments = {**self.arguments, "generator": torch.Generator().manual_seed(seed)}
-        records = ()
+        records, branches = (), self.way.branches
         if isinstance(self.pipe, PersonalPipeline):
             try:
-                conditioning, record = self._subjects(self.pipe, case)
+                phrases = self._phrases(case)
+                conditioning, record = self._subjects(self.pipe, case, phrases)
             except ValueError as error:
                 raise ValueError(f"Case {case.id}: {error}") from error
+            if phrases and branches == "image":
+                branches = "both"
             images, coefficients = self.pipe(
                 case.prompt,
                 subjects=conditioning,
-                branches=self.way.branches,
+                branches=None if branches == "published" else branches,
                 image_guidance_scale=self.way.image_guidance,
                 return_dict=False,
                 **arguments,
@@ -199,23 +220,35 @@ class FluxPainter:
             steps=self.way.steps,
             guidance=self.way.guidance,
             image_guidance=self.way.image_guidance,
-            branches=self.way.branches,
+            branches=branches,
             overlap=self.way.overlap,
         )
 
-    def _subjects(self, personal: PersonalPipeline, case: Case) -> tuple[Any, Any]:
+    def _phrases(self, case: Case) -> tuple[str, ...]:
+        """One for each subject, or none at all."""
+        if not self.way.own_words or unnamed(self.inner, [case]):
+            return ()
+        return tuple(subject.name for subject in case.subjects)
+
+    def _subjects(
+        self, personal: PersonalPipeline, case: Case, phrases: tuple[str, ...]
+    ) -> tuple[Any, Any]:
         known, *kept = self._read
-        if known != case.subjects:
+        # Phrases are looked up in one prompt; without them subjects are the same in all.
+        prompt = case.prompt if phrases else None
+        if known != (case.subjects, prompt):
             boxes = [each.box if self.way.boxes else None for each in case.subjects]
             subjects = [
-                Subject(list(each.references), mask=box, scale=self.way.scale)
-                for each, box in zip(case.subjects, boxes, strict=True)
+                Subject(list(each.references), mask=box, scale=self.way.scale, phrase=phrase)
+                for each, box, phrase in zip(
+                    case.subjects, boxes, phrases or (None,) * len(boxes), strict=True
+                )
             ]
             words = [write_box(box) if box else "" for box in boxes]
             files = [each.references for each in case.subjects]
             kept = [
-                personal.encode(subjects, self.grid, self.way.overlap),
+                personal.encode(subjects, self.grid, self.way.overlap, prompt),
                 record_subjects(files, subjects, words),
             ]
-            self._read = (case.subjects, *kept)
+            self._read = ((case.subjects, prompt), *kept)
         return kept[0], kept[1]
