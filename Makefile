@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Held-out subjects of each experiment; tables and the page are of 64.
+COUNT ?= 64
 EXPERIMENTS := table branches denoising intra details strength granularity router layers several
 VARIANTS := full add concat low mid high image-branch ip-adapter
 # Where `dynaip train` puts a variant; full is in the runs' own folder.
@@ -16,7 +18,7 @@ test: $(READY)
 
 # Tables and figures of docs/evidence, but for earlier, from the checkpoints in models/.
 evidence: $(READY)
-	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count 64
+	$(BIN)/dynaip evaluate experiment $(EXPERIMENTS) --count $(COUNT)
 	$(BIN)/dynaip evaluate evidence
 
 # Trains the ablation's adapters, which are not in models/, and puts them into the evidence. Runs
@@ -30,7 +32,7 @@ ablation: $(READY)
 		$(foreach name,$(VARIANTS),--variant $(name)=$(call trained,$(name)))
 	$(BIN)/dynaip evaluate evidence
 
-# Trains for each of twelve subjects anew, and puts what that gives into the evidence.
+# Trains for each of twelve subjects anew, in three ways, and puts what that gives into the evidence.
 methods: $(READY)
 	$(BIN)/dynaip evaluate experiment methods --count 48
 	$(BIN)/dynaip evaluate evidence

@@ -56,8 +56,6 @@ def test_a_benchmark_is_answered_in_shards_and_goes_on(
         other = cli("bench", "run", manifest, *options, *change)
         assert other.code == 2
         assert "choose another folder" in other.err
-    blind = cli("bench", "run", manifest, *options, "--branches", "image", "--own-words")
-    assert (blind.code, "no word sees a reference" in blind.err) == (2, True)
 
 
 def test_who_is_drawn_without_own_words_is_told(
@@ -72,6 +70,19 @@ def test_who_is_drawn_without_own_words_is_told(
     result = cli("bench", "run", manifest, *options, "--own-words")
     assert result.code == 0, result.err
     assert f"1 of 2 cases are drawn without own words; of case {second.id}: The" in result.err
+    made = {
+        answer.case.id: read_settings(answer.path)
+        for answer in Results.open(tmp_path / "answers").pictures()
+    }
+    phrases = {case: [own.phrase for own in made[case].subjects] for case in made}
+    assert phrases[first.id] == [subject.name for subject in first.subjects]
+    assert set(phrases[second.id]) == {None}
+    assert (made[first.id].branches, made[second.id].branches) == ("both", "image")
+    write_manifest(dataclasses.replace(asked, cases=cases[1:]), manifest)
+    nobody = ("--out", tmp_path / "x", "--model", model, "--own-words")
+    result = cli("bench", "run", manifest, *nobody)
+    assert (result.code, "No prompt names all its subjects, so" in result.err) == (2, True)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow
@@ -218,10 +229,11 @@ def test_a_part_of_a_data_set_is_called_so(cli: Cli, tmp_path: Path) -> None:
         (("--shard", "2/2"), "--shard is i/n"),
         (("--branches", "none"), "--branches is image, text or both"),
         (("--overlap", "max"), "--overlap is sum, normalise or priority"),
+        (("--branches", "image", "--own-words"), "no word sees a reference"),
     ],
 )
 def test_wrong_options_are_one_sentence(
-    cli: Cli, model: Path, manifest: Path, tmp_path: Path, options: tuple[str, str], words: str
+    cli: Cli, model: Path, manifest: Path, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
     run = cli("bench", "run", manifest, "--out", tmp_path / "x", "--model", model, *options)
     assert run.code == 2

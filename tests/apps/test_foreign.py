@@ -20,6 +20,7 @@ from transformers import CLIPConfig, CLIPModel, SiglipVisionConfig, SiglipVision
 
 from dynaip.adapter import convention
 from dynaip.apps.cli.web import _load
+from dynaip.evaluation.benchmarks.results import Results
 from dynaip.pipeline.provenance import file_sha256, read_settings
 
 
@@ -211,8 +212,23 @@ def test_a_benchmark_is_answered_on_the_publishers_rows(
         assert result.code == 0, result.err
         (picture,) = (tmp_path / name / "pictures").rglob("*.png")
         assert read_settings(picture).branches == name
+        assert Results.open(tmp_path / name).method.settings["branches"] == name
         made[name] = pixels(picture)
     assert (made["published"] != made["image"]).any()
+
+
+@pytest.mark.parametrize("option", [("--own-words",), ("--branches", "both")])
+def test_rows_that_it_does_not_have_are_refused_before_anything_is_written(
+    cli: Any, wide_model: Path, weights: Path, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    small = ("--each", 3, "--pairs", 1, "--triples", 0, "--prompts", 1, "--size", 16)
+    assert cli("bench", "toyland", "--out", manifest, *small).code == 0
+    options = ("--out", tmp_path / "x", "--model", wide_model, "--adapter", weights)
+    result = cli("bench", "run", manifest, *options, *option)
+    assert (result.code, result.err.count("\n")) == (2, 1), result.err
+    assert "This adapter cannot draw with these" in result.err
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_page_does_not_take_them(wide_model: Path, weights: Path) -> None:

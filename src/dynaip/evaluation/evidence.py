@@ -137,10 +137,13 @@ def write_evidence(rows: Rows, figures: Mapping[str, Sequence[Path]], folder: Pa
 
 def _provenance(name: str, rows: Sequence[Row]) -> str:
     """Which checkpoints, how many pictures, and what the instruments could read."""
-    adapters = {row.get("variant", row["name"]): row["adapter"] for row in rows if "adapter" in row}
+    adapters: dict[str, str] = {}
+    for row in rows:
+        if "adapter" in row:
+            adapters.setdefault(row["adapter"], row.get("variant", row["name"]))
     keys = ("base", "probe", "detector", "seed", "steps", "guidance", "dynaip")
     said = {key: next((row[key] for row in rows if key in row), None) for key in keys}
     words = [f"{key} `{value}`" for key, value in said.items() if value is not None]
     pictures = max(row["pictures"] for row in rows)
-    words += [f"adapter {variant} `{digest}`" for variant, digest in adapters.items()]
+    words += [f"adapter {variant} `{digest}`" for digest, variant in adapters.items()]
     return f"Rows: `{name}.jsonl`, {pictures} pictures a row; {', '.join(words)}.\n"

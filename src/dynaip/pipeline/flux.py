@@ -36,6 +36,7 @@ from dynaip.pipeline.arguments import (
 )
 from dynaip.pipeline.phrases import have_phrases, text_masks, words_of
 from dynaip.pipeline.placing import resolve_places
+from dynaip.pipeline.provenance import RecordedBranches
 from dynaip.pipeline.references import UNREADABLE, ReferenceReader, execution_device, side_by_side
 from dynaip.pipeline.regional import Regional, encode_regions
 from dynaip.pipeline.strength import block_scales
@@ -499,6 +500,22 @@ def attended_rows(
         return own
     rows = given or "both"
     return BlockBranches(double=rows, single=rows)
+
+
+def recorded_branches(
+    adapter: ImagePromptAdapter | None, phrased: bool, given: Branches | None = None
+) -> RecordedBranches:
+    """`attended_rows` in the word that settings have for them; where there is no adapter, `given`.
+
+    Args:
+        adapter: See `attended_rows`; nothing for the base by itself.
+        phrased: See there.
+        given: See there.
+    """
+    if adapter is None:
+        return given or "image"
+    rows = attended_rows(adapter, phrased, given)
+    return rows.double if rows.double == rows.single else "published"
 
 
 def _check_fit(transformer: FluxTransformer2DModel, adapter: ImagePromptAdapter) -> None:

@@ -23,6 +23,10 @@ from dynaip.pipeline.subject import Subject
 WITHIN_A_WORD = r"[\w\u0300-\u036f]"
 
 
+class UnsaidPhraseError(ValueError):
+    """A prompt does not say a subject's phrase, or not where it is read, or not often enough."""
+
+
 class Span(NamedTuple):
     """Characters of a prompt, from the first to before `stop`."""
 
@@ -96,8 +100,9 @@ def phrase_rows(
         length: Tokens of the prompt, padding included (the axis t).
 
     Raises:
-        ValueError: The prompt does not say a phrase, or only after what is read of it, or not as
-            often as subjects share it; or the tokenizer does not tell where its tokens are.
+        UnsaidPhraseError: The prompt does not say a phrase, or only after what is read of it, or
+            not as often as subjects share it.
+        ValueError: The tokenizer does not tell where its tokens are.
     """
     tokenizer: Any = pipe.tokenizer_2
     # A learned word (textual inversion) stands in what is read as several tokens.
@@ -115,7 +120,7 @@ def phrase_rows(
         places = [span for span in found[said] if span.stop <= stop]
         if not found[said]:
             covered = re.search(_pattern(said), read, re.I) is not None
-            raise ValueError(_missing(str(phrase), prompt, covered))
+            raise UnsaidPhraseError(_missing(str(phrase), prompt, covered))
         _check(str(phrase), places, shares[said], length)
         if shares[said] > 1:
             places = [places[turns[said]]]
@@ -184,12 +189,12 @@ def _missing(phrase: str, prompt: str, covered: bool) -> str:
 def _check(phrase: str, read: Sequence[Span], sharing: int, length: int) -> None:
     """Raises where a phrase has no places that are read, or not as many as it needs."""
     if not read:
-        raise ValueError(
+        raise UnsaidPhraseError(
             f"Only the first {length} tokens of the prompt are read, and the phrase {phrase!r} "
             "comes after them; put it further to the front."
         )
     if sharing > 1 and len(read) != sharing:
-        raise ValueError(
+        raise UnsaidPhraseError(
             f"{sharing} subjects share the phrase {phrase!r}, and the prompt says it {len(read)} "
             "time(s); say it once for each, or tell them apart."
         )

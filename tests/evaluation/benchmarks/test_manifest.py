@@ -47,7 +47,7 @@ def test_references_move_with_the_manifest(tmp_path: Path) -> None:
     places = (("bench", "refs", "r.png"), ("r.png",))
     references = tuple(tmp_path.joinpath("a", *place) for place in places)
     subject = CaseSubject(name="mug", category="mug", kind="object", references=references)
-    manifest = Manifest(name="", settings={}, cases=(case(subjects=(subject,)),))
+    manifest = Manifest(name="dog", settings={}, cases=(case(subjects=(subject,)),))
     write_manifest(manifest, tmp_path / "a" / "bench" / "manifest.jsonl")
     (tmp_path / "a").rename(tmp_path / "b")
     (found,) = read_manifest(tmp_path / "b" / "bench" / "manifest.jsonl").cases
@@ -78,20 +78,20 @@ def test_a_case_asks_for_something(values: dict[str, Any], words: str) -> None:
 def test_boxes_lie_in_the_picture(box: tuple[float, float, float, float]) -> None:
     left, top, right, bottom = box
     if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
-        CaseSubject(name="", category="", kind="", references=(Path("x"),), box=box)
+        CaseSubject(name="dog", category="", kind="", references=(Path("x"),), box=box)
     else:
         with pytest.raises(ManifestError, match="box"):
-            CaseSubject(name="", category="", kind="", references=(Path("x"),), box=box)
+            CaseSubject(name="dog", category="", kind="", references=(Path("x"),), box=box)
 
 
 def test_two_cases_that_would_share_a_folder_are_refused() -> None:
     with pytest.raises(ManifestError, match="Two cases"):
-        Manifest(name="", settings={}, cases=(case(id="A"), case(id="a")))
+        Manifest(name="dog", settings={}, cases=(case(id="A"), case(id="a")))
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
-    write_manifest(Manifest(name="", settings={}, cases=(case(), case(id="b"))), path)
+    write_manifest(Manifest(name="dog", settings={}, cases=(case(), case(id="b"))), path)
     header, first, second = path.read_text().splitlines()
     for broken, words in (
         (second[:-3], "line 3 is not JSON"),

@@ -138,7 +138,7 @@ def test_image_guidance_is_the_way_s(
     # Runs from before there was any are still the same method.
     tiny.adapter().save_pretrained(tmp_path)
     named = [dataclasses.replace(each, adapter=str(tmp_path)) for each in (way, WAY)]
-    told = [each.method("ours").settings.get("image_guidance") for each in named]
+    told = [each.method("ours", personal.adapter).settings.get("image_guidance") for each in named]
     assert told == [3, None]
 
 
@@ -154,6 +154,7 @@ def test_own_words_are_the_subjects_names(
         picture, settings = painter(case, 7)
         subjects = [Subject(s.references[0], mask=s.box, phrase=s.name) for s in case.subjects]
         assert np.array_equal(picture, draw(personal, case, subjects, branches="both"))
+        assert not np.array_equal(picture, FluxPainter(personal, WAY)(case, 7)[0])
         assert settings.branches == "both"
         assert [record.phrase for record in settings.subjects] == names
     # Where a prompt does not name everybody, it is as without.
@@ -165,8 +166,48 @@ def test_own_words_are_the_subjects_names(
     assert f"does not say {names[1]!r}" in found[half.id]
     # Runs from before there were any are still the same method.
     tiny.adapter().save_pretrained(tmp_path)
-    both = [dataclasses.replace(each, adapter=str(tmp_path)) for each in (way, WAY)]
-    assert [each.method("ours").settings.get("own_words") for each in both] == [True, None]
+    methods = [
+        dataclasses.replace(each, adapter=str(tmp_path)).method("ours", personal.adapter).settings
+        for each in (way, WAY)
+    ]
+    assert [told.get("own_words") for told in methods] == [True, None]
+    assert [told["branches"] for told in methods] == ["both", "image"]
+
+
+def test_own_words_of_text_rows_alone(manifest: Manifest, personal: PersonalPipeline) -> None:
+    names = [subject.name for subject in manifest.cases[0].subjects]
+    case = dataclasses.replace(manifest.cases[0], prompt=" and ".join(names))
+    way = dataclasses.replace(WAY, own_words=True, branches="text")
+    picture, settings = FluxPainter(personal, way)(case, 7)
+    subjects = [Subject(s.references[0], mask=s.box, phrase=s.name) for s in case.subjects]
+    assert np.array_equal(picture, draw(personal, case, subjects, branches="text"))
+    assert settings.branches == "text"
+    blind = dataclasses.replace(way, branches="image")
+    with pytest.raises(ValueError, match=r"these own words and branches: .* use 'both'"):
+        FluxPainter(personal, blind)
+
+
+def test_two_of_one_name_are_named_in_their_order(
+    manifest: Manifest, personal: PersonalPipeline
+) -> None:
+    first, second = manifest.cases[0].subjects
+    twins = (first, dataclasses.replace(second, name=first.name))
+    said = f"{first.name} and {first.name}"
+    case = dataclasses.replace(manifest.cases[0], subjects=twins, prompt=said)
+    picture, _ = FluxPainter(personal, dataclasses.replace(WAY, own_words=True))(case, 7)
+    subjects = [Subject(s.references[0], mask=s.box, phrase=s.name) for s in case.subjects]
+    assert np.array_equal(picture, draw(personal, case, subjects, branches="both"))
+    once = dataclasses.replace(case, prompt=first.name)
+    assert "2 subjects share" in unnamed(tiny.pipeline(), [once])[case.id]
+
+
+def test_a_tokenizer_that_does_not_tell_is_no_unnamed_case(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tiny.pipeline()
+    monkeypatch.setattr(type(pipe.tokenizer_2), "is_fast", False)
+    with pytest.raises(ValueError, match="load the pipeline with a fast tokenizer"):
+        unnamed(pipe, manifest.cases)
 
 
 def test_without_an_adapter_the_base_answers(manifest: Manifest) -> None:
@@ -182,10 +223,10 @@ def test_other_weights_of_any_part_are_another_method(tmp_path: Path, part: str)
         (tmp_path / name).mkdir()
         save_file({"weight": torch.zeros(1)}, tmp_path / name / "model.safetensors")
     way = dataclasses.replace(WAY, model=str(tmp_path))
-    before = way.method("ours")
-    assert way.method("ours") == before
+    before = way.method("ours", None)
+    assert way.method("ours", None) == before
     save_file({"weight": torch.ones(1)}, tmp_path / part / "model.safetensors")
-    assert way.method("ours").weights != before.weights
+    assert way.method("ours", None).weights != before.weights
 
 
 def test_prompts_that_the_model_cannot_read_whole_are_found(manifest: Manifest) -> None:

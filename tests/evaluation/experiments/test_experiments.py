@@ -263,7 +263,10 @@ def test_a_tiny_model_runs_all_and_its_page_is_written(
     assert found["strength"][-1]["areas"].keys() == SWEEPS.keys()
     ways = ["text only", "full", "full, guided", "fitted"]
     assert [row["name"] for row in found["methods"]] == ways
-    assert all(row["seconds_per_subject"] is not None for row in found["methods"])
+    assert [row.get("image_guidance") for row in found["methods"]] == [None, 1, 3, None]
+    without, once, again, fit = (row["seconds_per_subject"] for row in found["methods"])
+    assert 0 == without < once == again
+    assert fit > 0
     assert ["against_method" in row for row in found["methods"]] == [True, False, True, True]
     ((views, words, others),) = fits
     assert (views, others) == (5, 8)

@@ -9,11 +9,10 @@ import typer
 
 from dynaip.adapter.choices import OVERLAPS
 from dynaip.adapter.config import BRANCHES
-from dynaip.apps.cli.drawing import progress_bar, recorded_branches
+from dynaip.apps.cli.drawing import progress_bar
 from dynaip.apps.cli.loading import (
     PROBES,
     Adapter,
-    BranchesOption,
     Guidance,
     ImageGuidance,
     Model,
@@ -213,7 +212,14 @@ def run(
         bool, typer.Option("--no-adapter", help="The base by itself, from the prompt.")
     ] = False,
     name: Annotated[str, typer.Option(help="What tables call this method.")] = "DynaIP",
-    branches: BranchesOption = None,
+    branches: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokens that attend to the reference: image, text or both. Else both with "
+            "--own-words, and what the adapter was made for without: of ours image (the paper's "
+            "DDS), of others' what they published."
+        ),
+    ] = None,
     overlap: Annotated[
         str | None, typer.Option(help="Where boxes meet; else as the manifest says.")
     ] = None,
@@ -227,8 +233,8 @@ def run(
         bool,
         typer.Option(
             "--own-words",
-            help="Words that name a subject attend to it, as with --phrase of `dynaip generate`: "
-            "its name in the manifest, where the prompt says it.",
+            help="A subject's name in the prompt attends to it, as with --phrase of `dynaip "
+            "generate`; cases whose prompts do not say the names of all are drawn without.",
         ),
     ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 20,
@@ -256,7 +262,13 @@ def run(
     quiet_libraries()
     from dynaip.evaluation.benchmarks.manifest import read_manifest
     from dynaip.evaluation.benchmarks.results import Results
-    from dynaip.evaluation.benchmarks.running import FluxPainter, Way, in_shard, paint_missing
+    from dynaip.evaluation.benchmarks.running import (
+        FluxPainter,
+        Way,
+        in_shard,
+        paint_missing,
+        unnamed,
+    )
     from dynaip.numerics import process_state
     from dynaip.pipeline.arguments import default_guidance
 
@@ -264,7 +276,7 @@ def run(
     chosen = None if no_adapter else adapter_location(adapter, model)
     attended = None if branches is None else one_of("--branches", branches, BRANCHES)
     meeting = one_of("--overlap", overlap or asked.settings.get("overlap", "sum"), OVERLAPS)
-    # Before the model, which goes where this says that the process is.
+    # Before the weights, which goes where this says that the process is.
     state = process_state()
     index, count = _parse_shard(shard)
     part = (index * state.num_processes + state.process_index, count * state.num_processes)
@@ -276,30 +288,33 @@ def run(
         steps=steps,
         guidance=default_guidance(pipe, guidance),
         image_guidance=image_guidance,
-        branches=recorded_branches(loaded, attended),
+        branches=attended,
         overlap=meeting,
         scale=1.0 if scale is None else scale,
         boxes=boxes is not False,
         own_words=own_words,
         size=size,
     )
-    results = Results.create(out, asked, way.method(name))
+    painter = pipe
+    if loaded is not None:
+        painter = loaded.to(pipe.device, pipe.dtype).attach(pipe, offload=offload)
+    paint = FluxPainter(painter, way)
+    without = unnamed(pipe, asked.cases) if own_words else {}
+    told = _tell_unnamed(without, len(asked.cases))
+    results = Results.create(out, asked, way.method(name, loaded))
     if state.is_main_process:
         _tell_cut_prompts(pipe, asked)
-        if own_words:
-            _tell_unnamed(pipe, asked)
+        if told:
+            typer.echo(told, err=True)
     wanted = in_shard(results, part)
     ready = sum(each.path.is_file() for each in wanted)
     if ready:
         typer.echo(f"{ready} of {len(wanted)} pictures are there already.", err=True)
     with progress_bar(state.is_local_main_process) as progress:
         bar = progress.add_task("Drawing", total=len(wanted), completed=ready)
-        painter = pipe
-        if loaded is not None:
-            painter = loaded.to(pipe.device, pipe.dtype).attach(pipe, offload=offload)
         made = paint_missing(
             results,
-            FluxPainter(painter, way),
+            paint,
             shard=part,
             on_picture=lambda each: progress.advance(bar),
         )
@@ -318,16 +333,16 @@ def _tell_cut_prompts(pipe: FluxPipeline, manifest: Manifest) -> None:
         )
 
 
-def _tell_unnamed(pipe: FluxPipeline, manifest: Manifest) -> None:
-    from dynaip.evaluation.benchmarks.running import unnamed
-
-    if without := unnamed(pipe, manifest.cases):
-        case, reason = next(iter(without.items()))
-        typer.echo(
-            f"{len(without)} of {len(manifest.cases)} cases are drawn without own words; of case "
-            f"{case}: {reason}",
-            err=True,
+def _tell_unnamed(without: dict[str, str], count: int) -> str:
+    """What is said of cases without own words; nothing where there are none."""
+    if not without:
+        return ""
+    case, reason = next(iter(without.items()))
+    if len(without) == count:
+        raise ValueError(
+            f"No prompt names all its subjects, so leave --own-words out; of case {case}: {reason}"
         )
+    return f"{len(without)} of {count} cases are drawn without own words; of case {case}: {reason}"
 
 
 def _tell_pictures(results: Results) -> None:

@@ -83,6 +83,7 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
     import torch
 
     from dynaip.pipeline.arguments import default_guidance
+    from dynaip.pipeline.flux import recorded_branches
     from dynaip.pipeline.phrases import have_phrases
 
     with contextlib.ExitStack() as stack:
@@ -91,7 +92,7 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
         job = dataclasses.replace(job, guidance=default_guidance(pipe, job.guidance))
         draw = _open(job, pipe, adapter, stack)
         phrased = have_phrases([job.subjects])
-        describe = _describer(job, recorded_branches(adapter, job.branches, phrased))
+        describe = _describer(job, recorded_branches(adapter, phrased, job.branches))
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("Drawing", total=len(job.seeds) * job.steps)
 
@@ -109,18 +110,6 @@ def draw_pictures(job: Job) -> Generator[tuple[Image.Image, Settings], None, Non
                 **job.size,
             )
             yield picture, describe(picture, seed, coefficients)
-
-
-def recorded_branches(
-    adapter: ImagePromptAdapter | None, given: Branches | None, phrased: bool = False
-) -> RecordedBranches:
-    """What settings call the rows that attend, see `attended_rows`; without an adapter none do."""
-    from dynaip.pipeline.flux import attended_rows
-
-    if adapter is None:
-        return given or "image"
-    rows = attended_rows(adapter, phrased, given)
-    return rows.double if rows.double == rows.single else "published"
 
 
 def _open(

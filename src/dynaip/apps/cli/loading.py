@@ -36,13 +36,6 @@ Offload = Annotated[
         help="Keep on the accelerator only the part of the model at work: less memory, slower.",
     ),
 ]
-BranchesOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Tokens that attend to the reference: image, text or both. Else what the adapter was "
-        "made for: of ours image (the paper's DDS), of others' what they published."
-    ),
-]
 # How long they train.
 Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the recipe's.")]
 # By the prompt, and by the references.

@@ -48,6 +48,8 @@ class CaseSubject:
     box: Box | None = None
 
     def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ManifestError("A subject has no name; give it the word that the prompt has.")
         if not self.references:
             raise ManifestError(f"Subject {self.name!r} has no reference picture.")
         if self.box is not None:

@@ -9,19 +9,28 @@ from typing import Any, cast
 
 import torch
 from diffusers import FluxPipeline
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from dynaip.adapter.attention import Overlap
+from dynaip.adapter.config import Branches
+from dynaip.adapter.model import ImagePromptAdapter
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
 from dynaip.evaluation.generation import hash_base
+from dynaip.hosts.checks import check_rows
 from dynaip.pipeline.arguments import default_arguments
-from dynaip.pipeline.flux import PersonalPipeline
-from dynaip.pipeline.phrases import phrase_rows
+from dynaip.pipeline.flux import (
+    Conditioning,
+    PersonalPipeline,
+    attended_rows,
+    recorded_branches,
+)
+from dynaip.pipeline.phrases import UnsaidPhraseError, phrase_rows
 from dynaip.pipeline.placing import write_box
 from dynaip.pipeline.provenance import (
     Origin,
-    RecordedBranches,
     Settings,
     record_subjects,
     save_picture,
@@ -30,8 +39,8 @@ from dynaip.pipeline.subject import Subject
 
 # What a run without an adapter has nothing to do with.
 OF_REFERENCES = {"branches", "overlap", "scale", "boxes", "own_words", "image_guidance"}
-# Settings that came later: left out where nothing is done, so that runs from before go on.
-ADDED = {"image_guidance": 1.0, "own_words": False}
+# Settings that came later, and what runs from before had: those go on where nothing else is asked.
+DEFAULTS = {"image_guidance": 1.0, "own_words": False}
 
 Painter = Callable[[Case, int], tuple[Image.Image, Settings]]
 
@@ -44,13 +53,13 @@ class Way:
         model, adapter: Folders or hub ids; without an adapter the base answers, from the prompt.
         steps, guidance: Of the sampler.
         image_guidance: How far from the prompt's picture to the references'; 1 is a single pass.
-        branches: Rows that see the references; `"image"` is Dynamic Decoupling, and `"published"`
-            those of other people's adapters.
+        branches: Rows that see the references; `"image"` is Dynamic Decoupling. By default those
+            that the adapter was made for, and both where words see subjects.
         overlap: Where boxes meet.
         scale: The paper's lambda.
         boxes: Whether the manifest's boxes are used as masks.
-        own_words: Whether the words that name a subject see it, too, and of the text rows no
-            others; a case that is `unnamed` is drawn as if this were off.
+        own_words: Whether of the text rows those of a subject's name see it, and no others. A
+            case whose prompt does not name every subject is drawn as if this were off.
         size: Side of the pictures in pixels; by default the model's.
     """
 
@@ -59,23 +68,28 @@ class Way:
     steps: int = 20
     guidance: float
     image_guidance: float = 1.0
-    branches: RecordedBranches = "image"
+    branches: Branches | None = None
     overlap: Overlap = "sum"
     scale: float = 1.0
     boxes: bool = True
     own_words: bool = False
     size: int | None = None
 
-    def method(self, name: str) -> Method:
+    def method(self, name: str, adapter: ImagePromptAdapter | None) -> Method:
         """The run as a method of a table, its checkpoints named by their hashes.
+
+        Args:
+            name: What tables call it.
+            adapter: What is in the folder `adapter`.
 
         Raises:
             ValueError: A folder has no weights, or an adapter cannot be had.
         """
         origin = Origin.read(self.model, self.adapter)
-        named = {"model": origin.model, "adapter": origin.adapter}
-        settings = dataclasses.asdict(self) | named
-        settings = {k: v for k, v in settings.items() if k not in ADDED or v != ADDED[k]}
+        branches = recorded_branches(adapter, self.own_words, self.branches)
+        known = {"model": origin.model, "adapter": origin.adapter, "branches": branches}
+        settings = dataclasses.asdict(self) | known
+        settings = {k: v for k, v in settings.items() if k not in DEFAULTS or v != DEFAULTS[k]}
         if self.adapter is None:
             settings = {k: v for k, v in settings.items() if k not in OF_REFERENCES}
         weights = {}
@@ -146,14 +160,28 @@ def cut_prompts(pipe: FluxPipeline, cases: Iterable[Case]) -> list[Case]:
     ]
 
 
+def own_rows(pipe: FluxPipeline, case: Case) -> Float[Tensor, "s t"]:
+    """The text rows of each subject's name, see `phrase_rows`.
+
+    Raises:
+        UnsaidPhraseError: The prompt does not name every subject.
+        ValueError: The tokenizer does not tell where its tokens are.
+    """
+    names = [subject.name for subject in case.subjects]
+    return phrase_rows(pipe, case.prompt, names, default_arguments(pipe)["max_sequence_length"])
+
+
 def unnamed(pipe: FluxPipeline, cases: Iterable[Case]) -> dict[str, str]:
-    """The cases whose prompts do not name every subject, by their ids, each with the reason."""
-    length = default_arguments(pipe)["max_sequence_length"]
+    """The cases whose prompts do not name every subject, by their ids, each with the reason.
+
+    Raises:
+        ValueError: The tokenizer does not tell where its tokens are.
+    """
     found = {}
     for case in cases:
         try:
-            phrase_rows(pipe, case.prompt, [subject.name for subject in case.subjects], length)
-        except ValueError as error:
+            own_rows(pipe, case)
+        except UnsaidPhraseError as error:
             found[case.id] = str(error)
     return found
 
@@ -167,12 +195,16 @@ class FluxPainter:
     Args:
         pipe: The pipeline, or the pipeline with the adapter attached.
         way: How.
+
+    Raises:
+        ValueError: The adapter has no such rows to choose.
     """
 
     def __init__(self, pipe: FluxPipeline | PersonalPipeline, way: Way) -> None:
         self.pipe, self.way = pipe, way
         inner = cast(FluxPipeline, pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe)
-        self.inner = inner
+        if isinstance(pipe, PersonalPipeline):
+            _check_rows(pipe.adapter, way)
         self.arguments: dict[str, Any] = {
             **default_arguments(inner),
             "num_inference_steps": way.steps,
@@ -192,24 +224,28 @@ class FluxPainter:
             ValueError: A reference cannot be used; the sentence names the case.
         """
         arguments = {**self.arguments, "generator": torch.Generator().manual_seed(seed)}
-        records, branches = (), self.way.branches
+        records, adapter, named = (), None, None
         if isinstance(self.pipe, PersonalPipeline):
+            adapter = self.pipe.adapter
             try:
-                phrases = self._phrases(case)
-                conditioning, record = self._subjects(self.pipe, case, phrases)
+                conditioning, record = self._subjects(self.pipe, case)
             except ValueError as error:
                 raise ValueError(f"Case {case.id}: {error}") from error
-            if phrases and branches == "image":
-                branches = "both"
+            named = self._named(self.pipe, case, conditioning)
             images, coefficients = self.pipe(
                 case.prompt,
-                subjects=conditioning,
-                branches=None if branches == "published" else branches,
+                subjects=named or conditioning,
+                branches=self.way.branches,
                 image_guidance_scale=self.way.image_guidance,
                 return_dict=False,
                 **arguments,
             )
             records = record(coefficients[0].tolist())
+            if named:
+                records = tuple(
+                    dataclasses.replace(own, phrase=subject.name)
+                    for own, subject in zip(records, case.subjects, strict=True)
+                )
         else:
             images = cast(Any, self.pipe)(case.prompt, **arguments).images
         return images[0], self._origin.describe(
@@ -220,35 +256,49 @@ class FluxPainter:
             steps=self.way.steps,
             guidance=self.way.guidance,
             image_guidance=self.way.image_guidance,
-            branches=branches,
+            branches=recorded_branches(adapter, named is not None, self.way.branches),
             overlap=self.way.overlap,
         )
 
-    def _phrases(self, case: Case) -> tuple[str, ...]:
-        """One for each subject, or none at all."""
-        if not self.way.own_words or unnamed(self.inner, [case]):
-            return ()
-        return tuple(subject.name for subject in case.subjects)
+    def _named(
+        self, personal: PersonalPipeline, case: Case, conditioning: Conditioning
+    ) -> Conditioning | None:
+        """The subjects as their names in the prompt see them; nothing where no words do."""
+        if not self.way.own_words:
+            return None
+        try:
+            rows = own_rows(cast(FluxPipeline, personal.pipe), case)
+        except UnsaidPhraseError:
+            return None
+        prompt = conditioning.prompt.with_text_mask(rows[None])
+        return conditioning._replace(prompt=prompt, words=case.prompt)
 
-    def _subjects(
-        self, personal: PersonalPipeline, case: Case, phrases: tuple[str, ...]
-    ) -> tuple[Any, Any]:
+    def _subjects(self, personal: PersonalPipeline, case: Case) -> tuple[Conditioning, Any]:
         known, *kept = self._read
-        # Phrases are looked up in one prompt; without them subjects are the same in all.
-        prompt = case.prompt if phrases else None
-        if known != (case.subjects, prompt):
+        if known != case.subjects:
             boxes = [each.box if self.way.boxes else None for each in case.subjects]
             subjects = [
-                Subject(list(each.references), mask=box, scale=self.way.scale, phrase=phrase)
-                for each, box, phrase in zip(
-                    case.subjects, boxes, phrases or (None,) * len(boxes), strict=True
-                )
+                Subject(list(each.references), mask=box, scale=self.way.scale)
+                for each, box in zip(case.subjects, boxes, strict=True)
             ]
             words = [write_box(box) if box else "" for box in boxes]
             files = [each.references for each in case.subjects]
             kept = [
-                personal.encode(subjects, self.grid, self.way.overlap, prompt),
+                personal.encode(subjects, self.grid, self.way.overlap),
                 record_subjects(files, subjects, words),
             ]
-            self._read = ((case.subjects, prompt), *kept)
+            self._read = (case.subjects, *kept)
         return kept[0], kept[1]
+
+
+def _check_rows(adapter: ImagePromptAdapter, way: Way) -> None:
+    """Raises where no case could be drawn that way; a prompt without tokens shows the adapter's."""
+    nothing = next(adapter.parameters()).new_empty(1, 0, adapter.config.token_dim)
+    prompt = adapter.project(nothing)
+    if way.own_words:
+        prompt = prompt.with_text_mask(torch.zeros(1, 1))
+    try:
+        check_rows(prompt, attended_rows(adapter, way.own_words, way.branches))
+    except ValueError as error:
+        words = "own words and " if way.own_words else ""
+        raise ValueError(f"This adapter cannot draw with these {words}branches: {error}") from error

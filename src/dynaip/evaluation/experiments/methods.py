@@ -86,9 +86,9 @@ def run(laboratory: Laboratory) -> Iterator[Row]:
     for name in laboratory.adapters:
         with laboratory.attached(name) as (personal, put):
             seconds = _encoding_seconds(laboratory, personal, cases)
-            for each, use in ((name, Use()), (f"{name}, guided", GUIDED)):
-                make(each, put(use))
-                about[each]["seconds_per_subject"] = seconds
+            for label, use in ((name, Use()), (f"{name}, guided", GUIDED)):
+                make(label, put(use))
+                about[label]["seconds_per_subject"] = seconds
     for method in laboratory.methods:
         way = FittedGenerator(laboratory, method, cases, bench)
         make(method.name, way)
