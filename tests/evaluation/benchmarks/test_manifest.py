@@ -47,7 +47,7 @@ def test_references_move_with_the_manifest(tmp_path: Path) -> None:
     places = (("bench", "refs", "r.png"), ("r.png",))
     references = tuple(tmp_path.joinpath("a", *place) for place in places)
     subject = CaseSubject(name="mug", category="mug", kind="object", references=references)
-    manifest = Manifest(name="dog", settings={}, cases=(case(subjects=(subject,)),))
+    manifest = Manifest(name="", settings={}, cases=(case(subjects=(subject,)),))
     write_manifest(manifest, tmp_path / "a" / "bench" / "manifest.jsonl")
     (tmp_path / "a").rename(tmp_path / "b")
     (found,) = read_manifest(tmp_path / "b" / "bench" / "manifest.jsonl").cases
@@ -84,14 +84,19 @@ def test_boxes_lie_in_the_picture(box: tuple[float, float, float, float]) -> Non
             CaseSubject(name="dog", category="", kind="", references=(Path("x"),), box=box)
 
 
+def test_a_subject_has_a_name() -> None:
+    with pytest.raises(ManifestError, match="no name"):
+        CaseSubject(name=" ", category="", kind="", references=(Path("x"),))
+
+
 def test_two_cases_that_would_share_a_folder_are_refused() -> None:
     with pytest.raises(ManifestError, match="Two cases"):
-        Manifest(name="dog", settings={}, cases=(case(id="A"), case(id="a")))
+        Manifest(name="", settings={}, cases=(case(id="A"), case(id="a")))
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "manifest.jsonl"
-    write_manifest(Manifest(name="dog", settings={}, cases=(case(), case(id="b"))), path)
+    write_manifest(Manifest(name="", settings={}, cases=(case(), case(id="b"))), path)
     header, first, second = path.read_text().splitlines()
     for broken, words in (
         (second[:-3], "line 3 is not JSON"),
