@@ -22,7 +22,7 @@ from dynaip.adapter.fusion import FusedTokens
 from dynaip.adapter.model import ImagePromptAdapter
 from dynaip.adapter.prompt import ImagePrompt
 from dynaip.bundle import NAME, import_own_parts, miniature_folder
-from dynaip.hosts.checks import check_prompt
+from dynaip.hosts.checks import check_prompt, check_rows
 from dynaip.hosts.flux import attach
 from dynaip.hosts.sites import BlockBranches, check_base, find_sites
 from dynaip.pipeline.arguments import (
@@ -518,6 +518,30 @@ def recorded_branches(
     return rows.double if rows.double == rows.single else "published"
 
 
+def check_attended(
+    adapter: ImagePromptAdapter, phrased: bool, given: Branches | BlockBranches | None = None
+) -> None:
+    """Refuses rows, or words, that the adapter does not have, before there is any subject.
+
+    Args:
+        adapter: See `attended_rows`.
+        phrased: See there.
+        given: See there.
+
+    Raises:
+        ValueError: A call would be refused for its branches or its phrases.
+    """
+    prompt = _nobody(adapter)
+    if phrased:
+        prompt = prompt.with_text_mask(torch.zeros(1, 1))
+    check_rows(prompt, attended_rows(adapter, phrased, given))
+
+
+def _nobody(adapter: ImagePromptAdapter) -> ImagePrompt:
+    """A subject without tokens: what the adapter projects, and where it puts it."""
+    return adapter.project(next(adapter.parameters()).new_empty(1, 0, adapter.config.token_dim))
+
+
 def _check_fit(transformer: FluxTransformer2DModel, adapter: ImagePromptAdapter) -> None:
     """Refuses an adapter for another base.
 
@@ -527,5 +551,4 @@ def _check_fit(transformer: FluxTransformer2DModel, adapter: ImagePromptAdapter)
     if isinstance(adapter.config, DynaIPConfig):
         check_base(transformer, adapter.config)
     else:
-        nothing = next(adapter.parameters()).new_empty(1, 0, adapter.config.token_dim)
-        check_prompt(adapter.project(nothing), find_sites(transformer))
+        check_prompt(_nobody(adapter), find_sites(transformer))

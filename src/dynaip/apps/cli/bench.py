@@ -276,7 +276,7 @@ def run(
     chosen = None if no_adapter else adapter_location(adapter, model)
     attended = None if branches is None else one_of("--branches", branches, BRANCHES)
     meeting = one_of("--overlap", overlap or asked.settings.get("overlap", "sum"), OVERLAPS)
-    # Before the weights, which goes where this says that the process is.
+    # Before the weights, which go where this says that the process is.
     state = process_state()
     index, count = _parse_shard(shard)
     part = (index * state.num_processes + state.process_index, count * state.num_processes)
@@ -300,12 +300,12 @@ def run(
         painter = loaded.to(pipe.device, pipe.dtype).attach(pipe, offload=offload)
     paint = FluxPainter(painter, way)
     without = unnamed(pipe, asked.cases) if own_words else {}
-    told = _tell_unnamed(without, len(asked.cases))
+    note = _note_unnamed(without, len(asked.cases))
     results = Results.create(out, asked, way.method(name, loaded))
     if state.is_main_process:
         _tell_cut_prompts(pipe, asked)
-        if told:
-            typer.echo(told, err=True)
+        if note:
+            typer.echo(note, err=True)
     wanted = in_shard(results, part)
     ready = sum(each.path.is_file() for each in wanted)
     if ready:
@@ -333,7 +333,7 @@ def _tell_cut_prompts(pipe: FluxPipeline, manifest: Manifest) -> None:
         )
 
 
-def _tell_unnamed(without: dict[str, str], count: int) -> str:
+def _note_unnamed(without: dict[str, str], count: int) -> str:
     """What is said of cases without own words; nothing where there are none."""
     if not without:
         return ""

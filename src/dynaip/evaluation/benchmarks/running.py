@@ -19,12 +19,11 @@ from dynaip.adapter.model import ImagePromptAdapter
 from dynaip.evaluation.benchmarks.manifest import Case
 from dynaip.evaluation.benchmarks.results import Method, Results, Wanted
 from dynaip.evaluation.generation import hash_base
-from dynaip.hosts.checks import check_rows
 from dynaip.pipeline.arguments import default_arguments
 from dynaip.pipeline.flux import (
     Conditioning,
     PersonalPipeline,
-    attended_rows,
+    check_attended,
     recorded_branches,
 )
 from dynaip.pipeline.phrases import UnsaidPhraseError, phrase_rows
@@ -204,7 +203,12 @@ class FluxPainter:
         self.pipe, self.way = pipe, way
         inner = cast(FluxPipeline, pipe.pipe if isinstance(pipe, PersonalPipeline) else pipe)
         if isinstance(pipe, PersonalPipeline):
-            _check_rows(pipe.adapter, way)
+            try:
+                check_attended(pipe.adapter, way.own_words, way.branches)
+            except ValueError as error:
+                words = "own words and " if way.own_words else ""
+                told = f"This adapter cannot draw with these {words}branches: {error}"
+                raise ValueError(told) from error
         self.arguments: dict[str, Any] = {
             **default_arguments(inner),
             "num_inference_steps": way.steps,
@@ -289,16 +293,3 @@ class FluxPainter:
             ]
             self._read = (case.subjects, *kept)
         return kept[0], kept[1]
-
-
-def _check_rows(adapter: ImagePromptAdapter, way: Way) -> None:
-    """Raises where no case could be drawn that way; a prompt without tokens shows the adapter's."""
-    nothing = next(adapter.parameters()).new_empty(1, 0, adapter.config.token_dim)
-    prompt = adapter.project(nothing)
-    if way.own_words:
-        prompt = prompt.with_text_mask(torch.zeros(1, 1))
-    try:
-        check_rows(prompt, attended_rows(adapter, way.own_words, way.branches))
-    except ValueError as error:
-        words = "own words and " if way.own_words else ""
-        raise ValueError(f"This adapter cannot draw with these {words}branches: {error}") from error
