@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dynaip.evaluation.evidence import read_rows, with_kept
+from dynaip.evaluation.evidence import _provenance, read_rows, with_kept
 
 
 def test_rows_of_experiments_that_are_not_run_again_stay_on_the_page(tmp_path: Path) -> None:
@@ -35,3 +35,14 @@ def test_the_page_says_what_is_missing_or_broken(tmp_path: Path) -> None:
     (tmp_path / "table.jsonl").write_text("{")
     with pytest.raises(ValueError, match="broken"):
         read_rows(tmp_path)
+
+
+def test_a_checkpoint_is_named_once_however_it_is_used() -> None:
+    rows = [
+        {"name": "text only", "pictures": 4, "base": "b"},
+        {"name": "full", "pictures": 4, "base": "b", "adapter": "a"},
+        {"name": "full, guided", "pictures": 4, "base": "b", "adapter": "a"},
+        {"name": "image", "variant": "add", "pictures": 4, "base": "b", "adapter": "c"},
+    ]
+    told = "Rows: `x.jsonl`, 4 pictures a row; base `b`, adapter full `a`, adapter add `c`.\n"
+    assert _provenance("x", rows) == told
